@@ -1,0 +1,130 @@
+// Package target says what Daypass asks of a system where it makes credentials.
+//
+// A target keeps two promises, and [targettest] holds every implementation to them:
+//
+//   - [Target.Grant] makes one credential for one lease, under a name that is a function of the instance and the
+//     lease ID alone, so that a lost answer loses nothing: the name can be computed again.
+//   - [Target.Revoke] returns nil only when no credential of the lease works, its sessions are closed, and no
+//     earlier Grant that is still on its way can bring it to life again.
+//
+// Everything else is optional and is found by type assertion: [Lister], [Renewer], [Marker], [Checker],
+// [Clock], [Cleaner].
+//
+// [targettest]: https://pkg.go.dev/github.com/daypass/daypass/target/targettest
+package target
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/daypass/daypass/secret"
+)
+
+// ErrNotDone marks an error that is certain to have had no effect: nothing was made, nothing was changed. Any
+// other error means that the outcome is unknown, which is the safe reading and therefore the default.
+var ErrNotDone = errors.New("nothing was done")
+
+// Target makes and destroys credentials in one system. Methods may be called concurrently, also for one lease.
+type Target interface {
+	// Grant makes a credential for g. Called again for the same lease it gives the same credential or one that
+	// replaces it. A cancelled context leaves a state that Revoke can end.
+	Grant(ctx context.Context, g Grant) (Credential, error)
+	// Revoke returns nil only when no credential of the lease works, and none of an earlier, late-arriving
+	// Grant ever will. A lease that was never granted is revoked all the same.
+	Revoke(ctx context.Context, lease string) error
+}
+
+// Grant is the order for one credential.
+type Grant struct {
+	Lease  string          // lease ID: 20 characters of lowercase base32
+	Rights json.RawMessage // the role's section for this kind of target, as the kind accepted it at load
+	TTL    time.Duration   // how long the credential lives at most; the target counts it on its own clock
+}
+
+// Credential is what opens the target. It is handed out once and never stored.
+type Credential struct {
+	Type       string                 // the kind of target, such as "postgres"
+	Attributes map[string]any         // what is not secret: strings, integers and booleans
+	Secrets    map[string]secret.Text // what is
+	Revocation Revocation             // how this credential can be ended early
+}
+
+// Revocation is how truthfully a credential can be ended before its time.
+type Revocation string
+
+// The revocation classes.
+const (
+	Instant  Revocation = "instant"  // the target confirms its death
+	Assisted Revocation = "assisted" // it is ended by a side action, such as a deny on its session
+	Bounded  Revocation = "bounded"  // it cannot be pulled and dies at its expiry
+)
+
+// Lister lists the leases that have anything alive at the target now. It feeds reconciliation.
+type Lister interface {
+	Leases(ctx context.Context) iter.Seq2[string, error]
+}
+
+// Renewer moves the expiry that the target itself enforces to ttl from now, on the target's clock. It never
+// brings an ended credential back.
+type Renewer interface {
+	Renew(ctx context.Context, lease string, ttl time.Duration) error
+}
+
+// Mark is what a target remembers of the installation that uses it. A target whose mark is newer than the store
+// tells of a store that was restored or copied.
+type Mark struct {
+	Instance string // the installation, 6 characters of lowercase base32
+	Target   string // random name of this target, made when the store first met it; tells two servers apart
+	Boot     int64  // counts the broker's starts
+	Epoch    int64  // counts the store's restores
+}
+
+// Marker keeps a [Mark] at the target.
+type Marker interface {
+	// Mark returns the mark found at the target, the zero Mark where there is none, and replaces it by m unless
+	// the one found is of another target or of a later boot or epoch.
+	Mark(ctx context.Context, m Mark) (seen Mark, err error)
+}
+
+// Checker says what the administrator's own credential may do, too little or too much.
+type Checker interface {
+	Check(ctx context.Context) ([]Finding, error)
+}
+
+// Finding is one thing that [Checker] noticed.
+type Finding struct {
+	Severity Severity `json:"severity"`
+	Message  string   `json:"message"`       // what is wrong, naming the thing
+	Fix      string   `json:"fix,omitempty"` // what to type
+}
+
+// Severity says how bad a [Finding] is.
+type Severity string
+
+// The severities.
+const (
+	Note    Severity = "note"    // worth knowing
+	Warning Severity = "warning" // more than needed, or a promise weakened
+	Problem Severity = "problem" // something will not work
+)
+
+// Clock reads the target's own clock, which decides whether a jump of ours was real.
+type Clock interface {
+	Now(ctx context.Context) (time.Time, error)
+}
+
+// Cleaner clears what dead leases left behind, such as tables they owned. It is apart from revocation: what is
+// left can wait, and can never keep a lease from being revoked.
+type Cleaner interface {
+	// Clean makes one pass and returns what remains.
+	Clean(ctx context.Context) (Residue, error)
+}
+
+// Residue counts what dead leases have left at a target.
+type Residue struct {
+	Leases  int `json:"leases"`  // dead leases whose remains could not be cleared yet
+	Objects int `json:"objects"` // objects that they still own
+}
