@@ -1,0 +1,216 @@
+package arch_test
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// floors is the house, ground floor first. A room imports rooms below it, and a folder's parent on its own
+// floor; nothing else. ARCHITECTURE.md shows this table and is compared with it.
+const floors = `
+1 secret                    a value that cannot be printed, compared or marshalled by accident
+1 api                       wire types, problem types, limits
+1 ledger                    tamper-evident audit: entries, tree, checkpoints, receipts, proofs, verifier
+1 internal/arch             the house rules, as tests
+1 internal/fault            errors with kinds
+1 internal/keyring          the master key and what is sealed under it
+1 internal/lease            the life of a lease: states, events, one table
+1 internal/source           text with positions: strict YAML, errors with excerpts
+
+2 identity                  verifier and principal: evidence in, principal out
+2 identity/oidc             tokens of an OpenID Connect issuer
+2 identity/identitytest     conformance suite that every verifier passes
+2 target                    target and its duties
+2 target/postgres           PostgreSQL logins
+2 target/targettest         conformance suite that every target passes, and a target in memory
+2 client                    Go SDK: acquire, hold, release, watch
+2 internal/access           the access configuration: parsing, validation, immutable revisions
+2 internal/store            leases and ledger entries in one transaction
+2 internal/store/sqlite     the embedded dialect
+2 internal/store/storetest  conformance suite that every dialect passes
+2 internal/testbed          real servers for tests, demo and benchmarks
+2 internal/testissuer       a real OpenID Connect issuer for tests, demo and benchmarks
+
+3 internal/policy           the policy decision point, pure
+3 internal/revoker          drives every lease that must end to revoked; reconciles targets with the store
+3 internal/agent            workload side: find evidence, acquire, renew, hand over
+
+4 internal/broker           the story: verify, decide, record, grant, activate, answer
+
+5 internal/httpapi          HTTP edge: decode, call, problem details
+
+6 internal/server           composition: builds everything from a configuration
+
+7 cmd/daypass               the one binary: flags, output, exit codes
+7 daypasstest               a real broker in the test's process, for users' own tests
+7 internal/demo             the demonstration that make demo runs
+7 internal/testissuer/cmd/testissuer  the test issuer as a process of its own
+7 internal/bench            benchmarks of the whole, as ratios against floors
+7 internal/crash            the crash loop: kill the broker at random instants and audit what is left
+`
+
+// bans forbids imports by path prefix, each with its reason.
+const bans = `
+api                 !std          wire types serve every client, so they bring nothing along
+secret              !std          the ground of the house
+internal/lease      !std          the life of a lease is a pure table
+internal/fault      !std          every room uses it
+internal/lease      os            it does no I/O
+internal/lease      net           it does no I/O
+internal/lease      time          time is an argument, and the life of a lease needs none
+internal/policy     os            a decision is a pure function
+internal/policy     net/http      a decision is a pure function
+internal/policy     database/sql  a decision is a pure function
+internal/broker     net/http      the edge is one floor up
+internal/broker     database/sql  all SQL lives in the store
+internal/revoker    database/sql  all SQL lives in the store
+internal/httpapi    database/sql  all SQL lives in the store
+client              github.com/daypass/daypass/internal   outsiders import the SDK: it takes nothing of the server along
+target              github.com/daypass/daypass/internal   outsiders implement it
+identity            github.com/daypass/daypass/internal   outsiders implement it
+ledger              github.com/daypass/daypass            auditors use it without the server
+`
+
+type room struct {
+	floor int
+	path  string
+}
+
+func rooms(t *testing.T) map[string]room {
+	t.Helper()
+	byPath := map[string]room{}
+	for line := range strings.Lines(floors) {
+		var r room
+		if strings.TrimSpace(line) == "" {
+			continue
+		}
+		if _, err := fmt.Sscan(line, &r.floor, &r.path); err != nil {
+			t.Fatalf("floor table: %q: %v", line, err)
+		}
+		byPath[r.path] = r
+	}
+	return byPath
+}
+
+func TestImportsRunDown(t *testing.T) {
+	house := rooms(t)
+	for _, pkg := range packages(t) {
+		here, ok := house[pkg.path]
+		if !ok {
+			t.Errorf("package %s stands on no floor: add it to the table in this file and in ARCHITECTURE.md", pkg.path)
+			continue
+		}
+		for _, imported := range pkg.imports() {
+			below, own := strings.CutPrefix(imported, module+"/")
+			if !own {
+				continue
+			}
+			there := house[below]
+			if there.floor < here.floor || there.floor == here.floor && path.Dir(here.path) == there.path {
+				continue
+			}
+			t.Errorf("%s (floor %d) imports %s (floor %d): imports run down only", here.path, here.floor, below, there.floor)
+		}
+	}
+}
+
+func TestEveryRoomOfTheTableExists(t *testing.T) {
+	built := map[string]bool{}
+	for _, pkg := range packages(t) {
+		built[pkg.path] = true
+	}
+	for name := range rooms(t) {
+		if !built[name] {
+			t.Errorf("the floor table names %s, which does not exist", name)
+		}
+	}
+}
+
+func TestBannedImports(t *testing.T) {
+	byPath := map[string]pkg{}
+	for _, p := range packages(t) {
+		byPath[p.path] = p
+	}
+	for line := range strings.Lines(bans) {
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		where, what, reason := words[0], words[1], strings.Join(words[2:], " ")
+		p, ok := byPath[where]
+		if !ok {
+			t.Errorf("ban %q: no such package", where)
+			continue
+		}
+		for _, imported := range p.imports() {
+			if matchesBan(imported, what) {
+				t.Errorf("%s imports %s: %s", where, imported, reason)
+			}
+		}
+	}
+}
+
+func matchesBan(imported, what string) bool {
+	if what == "!std" {
+		first, _, _ := strings.Cut(imported, "/")
+		return strings.Contains(first, ".")
+	}
+	// The public root rooms may import each other's parents; their ban is on the prefix given.
+	return imported == what || strings.HasPrefix(imported, what+"/")
+}
+
+// TestTheClientKnowsNothingOfTheServer holds the two arrows that never exist, also over several steps.
+func TestTheClientKnowsNothingOfTheServer(t *testing.T) {
+	imports := map[string][]string{}
+	for _, p := range packages(t) {
+		for _, imported := range p.imports() {
+			if own, ok := strings.CutPrefix(imported, module+"/"); ok {
+				imports[p.path] = append(imports[p.path], own)
+			}
+		}
+	}
+	allowed := []string{"api", "secret", "client"}
+	for _, start := range []string{"client", "internal/agent"} {
+		for _, reached := range reachable(imports, start) {
+			if !slices.Contains(allowed, reached) {
+				t.Errorf("%s reaches %s: the workload side takes nothing of the server along", start, reached)
+			}
+		}
+	}
+}
+
+func reachable(imports map[string][]string, start string) []string {
+	var found []string
+	queue := slices.Clone(imports[start])
+	for len(queue) > 0 {
+		next := queue[0]
+		queue = queue[1:]
+		if slices.Contains(found, next) {
+			continue
+		}
+		found = append(found, next)
+		queue = append(queue, imports[next]...)
+	}
+	return found
+}
+
+func TestArchitecturePageShowsTheSameFloors(t *testing.T) {
+	page, err := os.ReadFile(path.Join(root, "ARCHITECTURE.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(floors) {
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		row := fmt.Sprintf("| %s | `%s` | %s |", words[0], words[1], strings.Join(words[2:], " "))
+		if !strings.Contains(string(page), row) {
+			t.Errorf("ARCHITECTURE.md lacks the row %s", row)
+		}
+	}
+}
