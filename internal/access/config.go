@@ -1,0 +1,113 @@
+package access
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/daypass/daypass/internal/source"
+)
+
+// Files is an access directory: path below it, with forward slashes, to text.
+type Files map[string]string
+
+// Section is one part of a file that is for somebody else to understand. Decode is strict: it refuses unknown
+// fields, repeated keys and wrong types, all at once and with their places, as [source.Errors].
+type Section interface {
+	Decode(into any) error
+}
+
+// Kind is a kind of target, such as postgres: it knows what its sections mean. The results are kept as
+// canonical JSON. A result with a method `Validate() error` is asked; errors that have a method
+// `Field() string` ("grants[0].on") are shown at that field.
+type Kind struct {
+	Settings func(Section) (any, error) // the section of a Target that is named like the kind
+	Client   func(Section) (any, error) // the `client` section of a Target; nil: a Target has none
+	Rights   func(Section) (any, error) // the section of a Role that is named like the kind; nil: a Role has none
+}
+
+// Kinds are the kinds of target there are, by the name of their section.
+type Kinds map[string]Kind
+
+// Config is a whole access configuration. It is immutable.
+type Config struct {
+	Hash     string            // the revision: a function of paths and texts alone
+	Issuers  map[string]Issuer // by name
+	Targets  map[string]Target // by name
+	Roles    map[string]Role   // by name
+	Policies []PolicyFile      // sorted by path
+}
+
+// PolicyFile is one file of Cedar policies.
+type PolicyFile struct {
+	Path string
+	Text string
+}
+
+// Issuer is who signs identity tokens.
+type Issuer struct {
+	Name   string
+	Preset string // empty for a generic issuer
+	OIDC   OIDC
+	Type   string               // Cedar type of its principals, such as "GitHub::Workload"
+	Claims map[string]ClaimType // what policies may ask of its tokens
+	Place  source.Place         // where the file says so
+}
+
+// OIDC is how tokens of an issuer are checked.
+type OIDC struct {
+	URL      string // exactly the `iss` of its tokens
+	Audience string // exactly the `aud` of its tokens; empty: the server's own URL
+	CAFile   string // certificates to trust for this issuer; empty: the system's
+}
+
+// Target is a system where credentials are made.
+type Target struct {
+	Name     string
+	Kind     string          // key of [Kinds]
+	Settings json.RawMessage // canonical JSON of what [Kind].Settings returned
+	Client   json.RawMessage // canonical JSON of what [Kind].Client returned; nil where the file has none
+	Place    source.Place
+}
+
+// Role is a named set of rights at one target.
+type Role struct {
+	Name   string
+	Target string
+	TTL    TTL
+	Limits Limits
+	Labels map[string]string
+	Renew  Renew
+	Rights json.RawMessage // canonical JSON of what [Kind].Rights returned; nil where the kind has none
+	Place  source.Place
+}
+
+// TTL is how long leases of a role live.
+type TTL struct {
+	Default time.Duration // where the request does not say
+	Max     time.Duration // the longest life, renewals included
+	Over    Over
+}
+
+// Over says what happens to a request for more than the maximum.
+type Over string
+
+// What happens to a request for more than the maximum.
+const (
+	Clamp  Over = "clamp"  // it gets the maximum, and is told
+	Refuse Over = "refuse" // it is refused
+)
+
+// Limits bound the live leases of a role. Zero is no bound of its own.
+type Limits struct {
+	Live         int // of the role
+	PerPrincipal int // of the role for one principal
+}
+
+// Renew says what a renewal has to show.
+type Renew string
+
+// What a renewal has to show.
+const (
+	Evidence Renew = "evidence" // fresh evidence
+	Handle   Renew = "handle"   // the lease token is enough
+)
