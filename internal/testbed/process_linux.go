@@ -1,0 +1,13 @@
+package testbed
+
+import "syscall"
+
+// attributes makes a child that runs as uid and gid (when they are not ours) and ends with us: PostgreSQL takes
+// SIGQUIT as "stop at once".
+func attributes(uid, gid uint32, change bool) *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT, Setpgid: true}
+	if change {
+		attr.Credential = &syscall.Credential{Uid: uid, Gid: gid}
+	}
+	return attr
+}

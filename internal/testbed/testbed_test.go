@@ -1,0 +1,105 @@
+package testbed_test
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daypass/daypass/internal/testbed"
+)
+
+func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
+
+func TestBothVersionsRunAndComeBack(t *testing.T) {
+	for version, name := range map[int]string{15: "15", 18: "18"} {
+		t.Run(name, func(t *testing.T) {
+			p := testbed.OwnPostgres(t, testbed.PostgresOptions{Version: version})
+			database := p.Database(t)
+			if err := p.Exec(t.Context(), database, "create table t (i int)"); err != nil {
+				t.Fatal(err)
+			}
+			for name, step := range map[string]func(context.Context) error{"restart": p.Restart, "kill": p.Kill} {
+				if err := step(t.Context()); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+				if name == "kill" {
+					if err := p.Start(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := p.Exec(t.Context(), database, "select from t"); err != nil {
+					t.Errorf("after %s: %v", name, err)
+				}
+			}
+		})
+	}
+}
+
+func TestAMissingVersionSaysWhatToInstall(t *testing.T) {
+	t.Setenv("DAYPASS_CACHE", t.TempDir())
+	_, err := testbed.StartPostgres(t.Context(), testbed.PostgresOptions{Version: 18})
+	if err == nil {
+		t.Fatal("a version that is not installed was started")
+	}
+}
+
+func TestTheProxyBreaksConnections(t *testing.T) {
+	server := testbed.SharedPostgres(t, 15)
+	database := server.Database(t)
+	proxy := testbed.StartProxy(t, server.Address())
+	connect := func() *pgx.Conn {
+		config, err := pgx.ParseConfig(server.Superuser(database))
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.Port = uint16(proxy.Port())
+		conn, err := pgx.ConnectConfig(t.Context(), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close(context.WithoutCancel(t.Context())) })
+		return conn
+	}
+	for name, fault := range map[string]testbed.Fault{
+		"hold": testbed.Hold, "drop answers": testbed.DropAnswers, "cut": testbed.Cut, "black hole": testbed.BlackHole,
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn := connect()
+			proxy.Before("strike now", fault)
+			defer proxy.Heal()
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer cancel()
+			if _, err := conn.Exec(ctx, "select 'strike now'"); err == nil {
+				t.Error("the fault did not strike")
+			}
+		})
+	}
+	t.Run("what was held arrives, its sender gone or not", func(t *testing.T) {
+		conn := connect()
+		if _, err := conn.Exec(t.Context(), "create table late (i int)"); err != nil {
+			t.Fatal(err)
+		}
+		proxy.Before("insert into late", testbed.Hold)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		if _, err := conn.Exec(ctx, "insert into late values (1)"); err == nil {
+			t.Fatal("nothing was held")
+		}
+		if proxy.Struck() == 0 {
+			t.Error("the strike was not counted")
+		}
+		proxy.Heal()
+		for look := connect(); ; {
+			var landed int
+			if err := look.QueryRow(t.Context(), "select count(*) from late").Scan(&landed); err != nil {
+				t.Fatal(err)
+			}
+			if landed == 1 {
+				return
+			}
+		}
+	})
+}
