@@ -94,8 +94,13 @@ func TestALockEndsHoldWithinAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &desk{life: 24 * time.Hour}
 		lease := d.acquire(t)
-		time.AfterFunc(time.Hour, func() { d.lease.State, d.lease.Reason = "revoking", "locked" })
 		start := time.Now()
+		d.refuse = func(*http.Request) *api.Problem {
+			if time.Since(start) > time.Hour {
+				d.lease.State, d.lease.Reason = "revoking", "locked"
+			}
+			return nil
+		}
 		err := lost(t, lease.Hold(t.Context()))
 		if err.Reason != "locked" || time.Since(start) > time.Hour+75*time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
