@@ -233,6 +233,9 @@ func (v *Verifier) Receipt(text string) (Receipt, error) {
 	return r, nil
 }
 
+// errUnsigned is the ErrSignature of a note that no trusted key signed.
+var errUnsigned = fmt.Errorf("%w: no trusted key signed it", ErrSignature)
+
 // signers checks a note's signatures and returns the trusted keys that signed.
 func (v *Verifier) signers(text string) ([]string, error) {
 	known := make([]note.Verifier, 0, len(v.keys))
@@ -240,6 +243,9 @@ func (v *Verifier) signers(text string) ([]string, error) {
 		known = append(known, key)
 	}
 	n, err := note.Open([]byte(text), note.VerifierList(known...))
+	if _, unsigned := errors.AsType[*note.UnverifiedNoteError](err); unsigned {
+		return nil, errUnsigned
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrSignature, err)
 	}
