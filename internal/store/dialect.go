@@ -1,0 +1,42 @@
+package store
+
+import "database/sql"
+
+// Dialect is one opened database and all that differs between databases. Statements are not part of it: their
+// text is the same everywhere.
+type Dialect interface {
+	// Name is the dialect as goose knows it: "sqlite3" or "postgres".
+	Name() string
+	// Writer and Reader give connections. The store takes one from Writer and keeps it.
+	Writer() *sql.DB
+	Reader() *sql.DB
+	// Begin is the statement that starts a transaction that will write.
+	Begin() string
+	// Schema replaces the words BYTES, SERIAL_KEY and POSITION_KEY in the text of a migration.
+	Schema(text string) string
+	// Classify says what a failed statement or commit means for what was asked.
+	Classify(err error) Failure
+	// Sole reports whether no other process writes to the database, so that what this one wrote may be cached.
+	Sole() bool
+	// GiveRoom frees reserved space on a full disk and reports whether there was any. TakeRoom reserves it
+	// again and fails where there is no room.
+	GiveRoom() bool
+	TakeRoom() error
+	// Close closes both pools and gives up the ownership.
+	Close() error
+}
+
+// Failure is what an error of the database means.
+type Failure int
+
+// The failures.
+const (
+	// Refused: the statement had no effect, the transaction stands. A constraint, say.
+	Refused Failure = iota
+	// Full: there is no room. A statement or commit that says so has not happened.
+	Full
+	// Undone: the transaction is lost, and a commit that says so has certainly not happened.
+	Undone
+	// Unclear: the transaction is lost; of a commit nobody can tell.
+	Unclear
+)

@@ -1,0 +1,156 @@
+package store
+
+import (
+	"errors"
+	"time"
+
+	"github.com/daypass/daypass/internal/lease"
+)
+
+// group is what one transaction holds beside its rows: the leaves that its members appended, the tallies that
+// they moved, and what was read once for all of them. It is thrown away with the transaction.
+type group struct {
+	writer *writer
+	full   bool // the disk is full: only ends of leases are recorded
+	wrote  bool // a member has written
+	leaves []leaf
+	tree   tree // the ledger's tree after finish
+
+	bases   map[Scope]Tally  // tallies as stored, where someone asked
+	deltas  map[Scope]*Tally // what the group adds to them
+	journal []moved          // how deltas came to be, to undo one member's part
+
+	locks     *[]Lock   // the locks that stand, once read
+	locksFrom time.Time // those that stand from then on
+	active    *string   // the active revision, once read
+
+	after []func() // what becomes true with the commit
+
+	broken error // the first error that ended the transaction
+}
+
+// leaf is an entry that waits for the end of its group.
+type leaf struct {
+	bytes    []byte
+	previous int64
+}
+
+// moved is one change of a tally.
+type moved struct {
+	scope    Scope
+	from, to lease.State
+}
+
+func newGroup(w *writer) *group {
+	return &group{writer: w, full: w.full, tree: w.tree, bases: map[Scope]Tally{}, deltas: map[Scope]*Tally{}}
+}
+
+// note remembers an error after which the transaction cannot be committed.
+func (g *group) note(err error) {
+	if g.broken == nil && g.writer.store.dialect.Classify(err) != Refused {
+		g.broken = err
+	}
+}
+
+// verdictOf is what an error says of a transaction that was not committed.
+func (g *group) verdictOf(err error) verdict {
+	switch g.writer.store.dialect.Classify(err) {
+	case Full:
+		return noRoom
+	case Refused:
+		return split
+	default:
+		return undone
+	}
+}
+
+// run calls the members' functions. Without care, the first that fails after writing asks for a redo.
+func (g *group) run(tx *Tx, members []*mutation, careful bool) (verdict, error) {
+	for _, m := range members {
+		if careful {
+			if err := g.runCarefully(tx, m); err != nil {
+				return g.verdictOf(err), err
+			}
+		} else {
+			tx.renew()
+			m.err = g.writer.call(tx, m)
+			if m.err != nil && tx.dirty && g.broken == nil {
+				return redo, nil
+			}
+			g.wrote = g.wrote || tx.dirty
+		}
+		if g.broken != nil {
+			return g.verdictOf(g.broken), g.broken
+		}
+	}
+	return done, nil
+}
+
+// runCarefully calls one member's function behind a savepoint. Its own error is only that the savepoint failed.
+func (g *group) runCarefully(tx *Tx, m *mutation) error {
+	if _, err := tx.exec("savepoint member"); err != nil {
+		return err
+	}
+	tx.renew()
+	before := g.mark()
+	m.err = g.writer.call(tx, m)
+	if g.broken != nil {
+		return nil // the caller looks at it
+	}
+	if m.err != nil && tx.dirty {
+		g.undo(before)
+		if _, err := tx.exec("rollback to savepoint member"); err != nil {
+			return err
+		}
+	}
+	g.wrote = g.wrote || m.err == nil && tx.dirty
+	_, err := tx.exec("release savepoint member")
+	return err
+}
+
+// mark is how far the group has come.
+type mark struct{ leaves, journal, after int }
+
+func (g *group) mark() mark { return mark{len(g.leaves), len(g.journal), len(g.after)} }
+
+// undo forgets what came after a mark.
+func (g *group) undo(to mark) {
+	for _, m := range g.journal[to.journal:] {
+		g.deltas[m.scope].add(m.to, -1)
+		g.deltas[m.scope].add(m.from, 1)
+	}
+	g.leaves, g.journal, g.after = g.leaves[:to.leaves], g.journal[:to.journal], g.after[:to.after]
+	g.locks, g.active = nil, nil
+}
+
+func (g *group) count(scope Scope, from, to lease.State) {
+	delta := g.deltas[scope]
+	if delta == nil {
+		delta = &Tally{}
+		g.deltas[scope] = delta
+	}
+	delta.add(from, -1)
+	delta.add(to, 1)
+	g.journal = append(g.journal, moved{scope, from, to})
+}
+
+// finish writes what the group holds for all its members: the tallies and the ledger.
+func (g *group) finish(tx *Tx) (verdict, error) {
+	err := g.writeTallies(tx)
+	if err == nil {
+		err = g.writeLedger(tx)
+	}
+	if err == nil {
+		return done, nil
+	}
+	if g.broken != nil {
+		err = errors.Join(err, g.broken)
+		return g.verdictOf(g.broken), err
+	}
+	return split, err
+}
+
+// renew readies the transaction for the next member.
+func (tx *Tx) renew() {
+	tx.dirty, tx.decided, tx.committed = false, "", [32]byte{}
+}

@@ -1,0 +1,308 @@
+package store
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/daypass/daypass/internal/fault"
+	"github.com/daypass/daypass/internal/lease"
+	"github.com/daypass/daypass/ledger"
+)
+
+// Lease is a lease as the store keeps it. State is read only: [Tx.Move] writes it.
+type Lease struct {
+	ID     lease.ID
+	State  lease.State
+	Reason lease.Reason
+	Role   string
+	Target string
+
+	Issuer    string // the issuer's name in the access configuration when the lease was made
+	IssuerURL string // `iss` and `sub`: what the principal is, whatever it is called
+	Subject   string
+	Claims    []byte // the verified payload, JSON
+	Run       string // the workload's run, where its platform names one
+
+	Decision, Revision string
+
+	CreatedAt      time.Time
+	ExpiresAt      time.Time // when the broker ends it
+	RenewableUntil time.Time // the last instant that ExpiresAt may be moved to
+	NativeUntil    time.Time // when the target itself ends it at the latest; never moves back
+	EndedAt        time.Time // when it became revoking
+	RevokedAt      time.Time // when its death was proved
+
+	Revocation string // target.Revocation of its credential
+	TokenHash  []byte // sha256 of its lease token; unique
+	KeyHash    []byte // of the Idempotency-Key, nil where there was none
+	BodyHash   []byte // of the request body, beside KeyHash
+
+	RenewByHandle bool
+	Boot          int64     // the boot that made it; [Tx.InsertLease] fills it in
+	Attempt       int       // how often its revocation was tried
+	NextAttempt   time.Time // when to try again; set while revoking
+	LastError     string    // why the last try failed; no secrets
+	Version       int64     // counts its changes; every change names the one it saw
+
+	seq   int64 // order of creation, for cursors
+	wake  int64 // the column of that name
+	entry int64 // ledger position of its last entry
+}
+
+// Why says what moves a lease.
+type Why struct {
+	Reason lease.Reason // of the end; only with [lease.Ended]
+	Now    time.Time
+	Error  string // what went wrong, where the end is a failure; no secrets
+}
+
+const leaseColumns = `seq, id, state, reason, role, target, issuer, issuer_url, subject, claims, run, decision,
+	revision, created_at, expires_at, renewable_until, native_until, ended_at, revoked_at, revocation, token_hash,
+	key_hash, body_hash, renew_by_handle, boot, attempt, last_error, version, wake, entry`
+
+// scanLease reads the columns of leaseColumns.
+func scanLease(scan func(...any) error) (Lease, error) {
+	var l Lease
+	var byHandle, created, expires, renewable, native, ended, revoked int64
+	err := scan(&l.seq, &l.ID, &l.State, &l.Reason, &l.Role, &l.Target, &l.Issuer, &l.IssuerURL, &l.Subject,
+		&l.Claims, &l.Run, &l.Decision, &l.Revision, &created, &expires, &renewable, &native, &ended, &revoked,
+		&l.Revocation, &l.TokenHash, &l.KeyHash, &l.BodyHash, &byHandle, &l.Boot, &l.Attempt, &l.LastError,
+		&l.Version, &l.wake, &l.entry)
+	l.CreatedAt, l.ExpiresAt, l.RenewableUntil = instant(created), instant(expires), instant(renewable)
+	l.NativeUntil, l.EndedAt, l.RevokedAt = instant(native), instant(ended), instant(revoked)
+	l.RenewByHandle = byHandle == 1
+	if l.State == lease.Revoking {
+		l.NextAttempt = instant(l.wake)
+	}
+	return l, err
+}
+
+const insertLease = `insert into leases (id, state, reason, role, target, issuer, issuer_url, subject, claims, run,
+	decision, revision, created_at, expires_at, renewable_until, native_until, ended_at, revoked_at, revocation,
+	token_hash, key_hash, body_hash, renew_by_handle, boot, attempt, last_error, version, wake, live, entry)
+	values ($1, 'pending', '', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, 0, $15, $16, $17, $18,
+	$19, $20, 0, '', 1, $11, 1, $21)`
+
+// InsertLease records a pending lease and its entry lease.pending, whose leaf it returns. The entry commits to the
+// decision that the same Tx put before, when l.Decision names it. On a full disk it is refused, so that what room
+// is left serves the ends of leases.
+func (tx *Tx) InsertLease(l Lease) (leaf []byte, err error) {
+	op := "record lease " + string(l.ID)
+	if l.State != lease.Pending {
+		return nil, failed(op, fmt.Errorf("a lease begins as %q, not %q", lease.Pending, l.State))
+	}
+	if tx.group != nil && tx.group.full {
+		return nil, unavailable(op, errFull)
+	}
+	entry := ledger.Entry{Event: "lease.pending", Time: l.CreatedAt, Until: l.ExpiresAt}
+	if tx.decided == l.Decision {
+		entry.Commitment = tx.committed
+	}
+	leaf, position, err := tx.appendFor(&l, entry)
+	if err != nil {
+		return nil, err
+	}
+	_, err = tx.write(insertLease, string(l.ID), l.Role, l.Target, l.Issuer, l.IssuerURL, l.Subject, blob(l.Claims),
+		l.Run, l.Decision, l.Revision, micros(l.CreatedAt), micros(l.ExpiresAt), micros(l.RenewableUntil),
+		micros(l.NativeUntil), l.Revocation, blob(l.TokenHash), l.KeyHash, l.BodyHash, flag(l.RenewByHandle),
+		tx.store.Boot(), position)
+	if err != nil {
+		return nil, failed(op, err)
+	}
+	tx.count(&l, "", lease.Pending)
+	return leaf, nil
+}
+
+// What each event writes. Only the columns that change: a column that is named costs its indexes.
+const (
+	moveActive = `update leases set state = 'active', revocation = $3, expires_at = $4, native_until = $5, wake = $4,
+		entry = $6, version = version + 1 where id = $1 and version = $2`
+	moveRevoking = `update leases set state = 'revoking', reason = $3, ended_at = $4, wake = $4, last_error = $5,
+		attempt = 0, entry = $6, version = version + 1 where id = $1 and version = $2`
+	moveRevoked = `update leases set state = 'revoked', revoked_at = $3, wake = $3, live = 0, last_error = '',
+		entry = $4, version = version + 1 where id = $1 and version = $2`
+	moveDead = `update leases set state = 'revoked', reason = $3, ended_at = $4, revoked_at = $4, wake = $4, live = 0,
+		attempt = 0, last_error = '', entry = $5, version = version + 1 where id = $1 and version = $2`
+)
+
+// Move applies e to the lease, with its entry in the ledger, whose leaf it returns: the only way to another state.
+// It fails with [ErrStale] when the lease is not as *l has it; on success *l is as it now stands.
+//
+// With [lease.Granted] it also stores l.Revocation, l.ExpiresAt and l.NativeUntil, which only the grant can tell.
+// [lease.Ended] makes the lease due for revocation at once.
+func (tx *Tx) Move(l *Lease, e lease.Event, why Why) (leaf []byte, err error) {
+	leaves, err := tx.MoveAll(l, why, e)
+	if err != nil {
+		return nil, err
+	}
+	return leaves[0], nil
+}
+
+// MoveAll is [Tx.Move] by several events at one instant: one write for the lease and one entry for each event.
+// Ended and Proved together are how a credential that ended itself is put to rest.
+func (tx *Tx) MoveAll(l *Lease, why Why, events ...lease.Event) (leaves [][]byte, err error) {
+	op := "move lease " + string(l.ID)
+	next := *l
+	for _, e := range events {
+		if err := next.apply(e, why); err != nil {
+			return nil, fault.Wrap(fault.Conflict, op, err.Error(), err)
+		}
+		leaf, position, err := tx.appendFor(&next, next.entryOf(why.Now))
+		if err != nil {
+			return nil, err
+		}
+		leaves, next.entry = append(leaves, leaf), position
+	}
+	changed, err := tx.writeMove(l, &next)
+	if err != nil {
+		return nil, failed(op, err)
+	}
+	if changed != 1 {
+		return nil, stale(op)
+	}
+	tx.count(l, l.State, next.State)
+	next.Version++
+	*l = next
+	return leaves, nil
+}
+
+func stale(op string) error {
+	return fault.Wrap(fault.Conflict, op, "the lease has changed; read it again", ErrStale)
+}
+
+// apply is the lease after an event, in memory.
+func (l *Lease) apply(e lease.Event, why Why) (err error) {
+	if l.State, err = lease.Next(l.State, e); err != nil {
+		return err
+	}
+	switch l.State {
+	case lease.Active:
+		l.wake = micros(l.ExpiresAt)
+	case lease.Revoking:
+		if why.Reason == "" {
+			return errors.New("a lease that ends needs a reason")
+		}
+		l.Reason, l.EndedAt, l.NextAttempt, l.Attempt, l.LastError = why.Reason, why.Now, why.Now, 0, why.Error
+	case lease.Revoked:
+		l.RevokedAt, l.NextAttempt, l.LastError = why.Now, time.Time{}, ""
+	}
+	return nil
+}
+
+// entryOf is the ledger's entry of the state that the lease has just reached.
+func (l *Lease) entryOf(now time.Time) ledger.Entry {
+	entry := ledger.Entry{Event: ledger.Event("lease." + string(l.State)), Time: now}
+	switch l.State {
+	case lease.Active:
+		entry.Until = l.ExpiresAt
+	case lease.Revoking, lease.Revoked:
+		entry.Reason = string(l.Reason)
+	}
+	return entry
+}
+
+func (tx *Tx) writeMove(from, to *Lease) (changed int64, err error) {
+	id, version := string(from.ID), from.Version
+	switch {
+	case to.State == lease.Active:
+		return tx.write(moveActive, id, version, to.Revocation, micros(to.ExpiresAt), micros(to.NativeUntil), to.entry)
+	case to.State == lease.Revoking:
+		return tx.write(moveRevoking, id, version, string(to.Reason), micros(to.EndedAt), to.LastError, to.entry)
+	case from.State == lease.Revoking:
+		return tx.write(moveRevoked, id, version, micros(to.RevokedAt), to.entry)
+	default:
+		return tx.write(moveDead, id, version, string(to.Reason), micros(to.EndedAt), to.entry)
+	}
+}
+
+// Retry notes a failed try to revoke: how many there were, when to try again, and why it failed. It is not a
+// change of the lease: no entry, the same version. A lease that is no longer revoking is left alone.
+func (tx *Tx) Retry(id lease.ID, attempt int, next time.Time, lastError string) error {
+	_, err := tx.write(`update leases set attempt = $2, wake = $3, last_error = $4 where id = $1 and state = 'revoking'`,
+		string(id), attempt, micros(next), lastError)
+	return failed("note a try to revoke lease "+string(id), err)
+}
+
+// Renew raises the bound of an active lease before the target is asked to move its expiry, so that a lost answer
+// leaves a bound that is too late and never one too early. It never lowers the bound.
+func (tx *Tx) Renew(l *Lease, nativeUntil time.Time) error {
+	op := "renew lease " + string(l.ID)
+	if nativeUntil.Before(l.NativeUntil) {
+		nativeUntil = l.NativeUntil
+	}
+	changed, err := tx.write(`update leases set native_until = $3, version = version + 1
+		where id = $1 and version = $2 and state = 'active'`, string(l.ID), l.Version, micros(nativeUntil))
+	if err != nil {
+		return failed(op, err)
+	}
+	if changed != 1 {
+		return stale(op)
+	}
+	l.NativeUntil = nativeUntil
+	l.Version++
+	return nil
+}
+
+// Extend moves the expiry of an active lease after the target has moved its own, with the entry lease.renewed.
+func (tx *Tx) Extend(l *Lease, expiresAt, now time.Time) (leaf []byte, err error) {
+	op := "extend lease " + string(l.ID)
+	leaf, position, err := tx.appendFor(l, ledger.Entry{Event: "lease.renewed", Time: now, Until: expiresAt})
+	if err != nil {
+		return nil, err
+	}
+	changed, err := tx.write(`update leases set expires_at = $3, wake = $3, entry = $4, version = version + 1
+		where id = $1 and version = $2 and state = 'active'`, string(l.ID), l.Version, micros(expiresAt), position)
+	if err != nil {
+		return nil, failed(op, err)
+	}
+	if changed != 1 {
+		return nil, stale(op)
+	}
+	l.ExpiresAt, l.entry = expiresAt, position
+	l.wake = micros(expiresAt)
+	l.Version++
+	return leaf, nil
+}
+
+// appendFor appends an entry about a lease, linked to the entry before.
+func (tx *Tx) appendFor(l *Lease, e ledger.Entry) (leaf []byte, position int64, err error) {
+	e.Lease, e.Role, e.Target, e.Decision, e.Revision = string(l.ID), l.Role, l.Target, l.Decision, l.Revision
+	previous := l.entry
+	if l.seq == 0 && l.Version == 0 {
+		previous = nowhere
+	}
+	return tx.append(e, previous)
+}
+
+// Lease returns one lease.
+func (tx *Tx) Lease(id lease.ID) (Lease, error) {
+	return tx.findLease("read lease "+string(id), `select `+leaseColumns+` from leases where id = $1`, string(id))
+}
+
+// LeaseByTokenHash returns the lease whose token has this hash.
+func (tx *Tx) LeaseByTokenHash(hash []byte) (Lease, error) {
+	return tx.findLease("read a lease by its token", `select `+leaseColumns+` from leases where token_hash = $1`, blob(hash))
+}
+
+// LeaseByKey returns the newest lease that the principal asked for with this idempotency key.
+func (tx *Tx) LeaseByKey(issuerURL, subject string, keyHash []byte) (Lease, error) {
+	return tx.findLease("read a lease by its key", `select `+leaseColumns+` from leases
+		where key_hash = $1 and issuer_url = $2 and subject = $3 order by seq desc limit 1`, blob(keyHash), issuerURL, subject)
+}
+
+func (tx *Tx) findLease(op, text string, args ...any) (Lease, error) {
+	var l Lease
+	err := tx.oneRow(text, args, func(scan func(...any) error) (err error) {
+		l, err = scanLease(scan)
+		return err
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return Lease{}, missing(op, "lease")
+	}
+	if err != nil {
+		return Lease{}, failed(op, err)
+	}
+	return l, nil
+}
