@@ -1,0 +1,224 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/x/exp/ast"
+	"github.com/cedar-policy/cedar-go/x/exp/schema"
+	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
+
+	"github.com/daypass/daypass/internal/source"
+)
+
+// checker checks policies against a vocabulary.
+type checker struct {
+	vocabulary *vocabulary
+	strict     *validate.Validator
+}
+
+func newChecker(v *vocabulary) (*checker, error) {
+	var s schema.Schema
+	if err := s.UnmarshalCedar([]byte(v.schema())); err != nil {
+		return nil, fmt.Errorf("the generated schema: %w", err)
+	}
+	resolved, err := s.Resolve()
+	if err != nil {
+		return nil, fmt.Errorf("the generated schema: %w", err)
+	}
+	return &checker{vocabulary: v, strict: validate.New(resolved, validate.WithStrict())}, nil
+}
+
+// parse reads one policy.
+func parse(text policyText) (*cedar.Policy, *source.Error) {
+	list, err := cedar.NewPolicyListFromBytes(text.file.Name, []byte(text.text()))
+	if err != nil {
+		return nil, syntax(text, err)
+	}
+	if len(list) != 1 {
+		return nil, text.errorAt(text.start(), "a policy is missing before this ;", "remove it")
+	}
+	return list[0], nil
+}
+
+// syntax places an error of the Cedar parser, which counts from the start of the policy.
+func syntax(text policyText, err error) *source.Error {
+	_, rest, _ := strings.Cut(err.Error(), "<input>:")
+	var line, column int
+	if _, scanErr := fmt.Sscanf(rest, "%d:%d", &line, &column); scanErr != nil {
+		return text.errorAt(text.head(), "the policy cannot be read: "+err.Error(), "")
+	}
+	_, what, _ := strings.Cut(rest, " ")
+	start := text.file.PlaceOf(text.start())
+	if line == 1 {
+		column += start.Column - 1
+	}
+	message, hint := plainCedarSyntax(what)
+	return text.file.Error(start.Line+line-1, column, message, hint)
+}
+
+// plainCedarSyntax says in plain words what the Cedar parser found: `"token": message`.
+func plainCedarSyntax(what string) (message, hint string) {
+	quoted, found, ok := strings.Cut(what, `: `)
+	if !ok {
+		return "the policy cannot be read: " + what, ""
+	}
+	if _, want, exact := strings.Cut(found, " want "); exact {
+		return fmt.Sprintf("%s stands where %q belongs", quoted, want), ""
+	}
+	if strings.Contains(found, "unexpected effect") {
+		return quoted + " starts no policy", "a policy starts with permit or forbid"
+	}
+	return fmt.Sprintf("the policy cannot be read at %s: %s", quoted, found), ""
+}
+
+// policy returns everything that is wrong with a policy.
+func (c *checker) policy(text policyText, p *cedar.Policy) source.Errors {
+	tree := (*ast.Policy)(p.AST())
+	var wrong source.Errors
+	wrong = append(wrong, c.entities(text, tree)...)
+	if messages := c.messages(tree); len(messages) > 0 {
+		for _, message := range messages {
+			wrong = append(wrong, c.explain(text, tree, message))
+		}
+		return wrong
+	}
+	return append(wrong, c.comparisons(text, tree)...)
+}
+
+// messages returns what the strict validator says, sorted and without repetitions. A validator that panics is
+// taken for a refusal.
+func (c *checker) messages(tree *ast.Policy) (messages []string) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			messages = []string{"the policy cannot be checked"}
+		}
+	}()
+	err := c.strict.Policy("", tree)
+	if err == nil {
+		return nil
+	}
+	seen := map[string]bool{}
+	for _, one := range flatten(err) {
+		seen[one.Error()] = true
+	}
+	return slices.Sorted(maps.Keys(seen))
+}
+
+func flatten(err error) []error {
+	several, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, one := range several.Unwrap() {
+		all = append(all, flatten(one)...)
+	}
+	return all
+}
+
+// comparisons reports comparisons of values of different types; compare.go says why.
+func (c *checker) comparisons(text policyText, tree *ast.Policy) source.Errors {
+	all := comparer{only: -1}
+	if messages := c.messages(all.policy(tree)); len(messages) == 0 {
+		return nil
+	}
+	var wrong source.Errors
+	places := text.comparisons()
+	for i := range all.count {
+		one := comparer{only: i}
+		messages := c.messages(one.policy(tree))
+		if len(messages) == 0 {
+			continue
+		}
+		offset := text.head()
+		if len(places) == all.count {
+			offset = places[i]
+		}
+		wrong = append(wrong, text.errorAt(offset, "the comparison mixes types: "+plainTypes(messages[0]),
+			"compare a time with datetime(\"…\"), a length of time with duration(\"…\"), a number with a number"))
+	}
+	return wrong
+}
+
+// entities checks that the issuers, targets and roles that a policy names exist: Cedar itself would take any
+// name, and a forbid with a misspelt one would forbid nothing.
+func (c *checker) entities(text policyText, tree *ast.Policy) source.Errors {
+	var wrong source.Errors
+	seen := map[cedar.EntityUID]bool{}
+	for uid := range named(tree) {
+		if seen[uid] {
+			continue
+		}
+		seen[uid] = true
+		message, hint := c.unknown(uid)
+		if message == "" {
+			continue
+		}
+		offset := text.findEntity(string(uid.Type), string(uid.ID))
+		if offset < 0 {
+			offset = text.head()
+		}
+		wrong = append(wrong, text.errorAt(offset, message, hint))
+	}
+	return wrong
+}
+
+// unknown says why there is no such entity.
+func (c *checker) unknown(uid cedar.EntityUID) (message, hint string) {
+	config, id := c.vocabulary.config, string(uid.ID)
+	check := func(what string, names []string) (string, string) {
+		if slices.Contains(names, id) {
+			return "", ""
+		}
+		return fmt.Sprintf("there is no %s %q", what, id), source.Suggest(id, what+"s", names)
+	}
+	switch string(uid.Type) {
+	case kindRole:
+		return check("role", slices.Collect(maps.Keys(config.Roles)))
+	case kindTarget:
+		return check("target", slices.Collect(maps.Keys(config.Targets)))
+	case kindIssuer:
+		return check("issuer", slices.Collect(maps.Keys(config.Issuers)))
+	case kindSystem:
+		if id != systemID {
+			return fmt.Sprintf("there is no system %q", id), `write System::"daypass"`
+		}
+	}
+	if _, ok := c.vocabulary.principals[string(uid.Type)]; ok {
+		name, _, colon := strings.Cut(id, ":")
+		if issuer, known := config.Issuers[name]; !colon || !known || issuer.Type != string(uid.Type) {
+			return fmt.Sprintf("%q names no principal of type %s", id, uid.Type), "write the issuer's name, a colon and the subject"
+		}
+	}
+	return "", ""
+}
+
+// named yields the entities that a policy names, scope first.
+func named(tree *ast.Policy) func(yield func(cedar.EntityUID) bool) {
+	var found []cedar.EntityUID
+	for _, scope := range []any{tree.Principal, tree.Resource} {
+		switch s := scope.(type) {
+		case ast.ScopeTypeEq:
+			found = append(found, s.Entity)
+		case ast.ScopeTypeIn:
+			found = append(found, s.Entity)
+		case ast.ScopeTypeIsIn:
+			found = append(found, s.Entity)
+		}
+	}
+	for _, condition := range tree.Conditions {
+		ast.Inspect(ast.NewNode(condition.Body), func(n ast.IsNode) bool {
+			if value, ok := n.(ast.NodeValue); ok {
+				if uid, ok := value.Value.(cedar.EntityUID); ok {
+					found = append(found, uid)
+				}
+			}
+			return true
+		})
+	}
+	return slices.Values(found)
+}
