@@ -1,0 +1,229 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/client"
+	"github.com/daypass/daypass/secret"
+)
+
+// ProjectedToken is where a pod's projected service account token is looked for.
+const ProjectedToken = "/var/run/secrets/tokens/daypass"
+
+// Where says where to look for evidence. Getenv is required.
+type Where struct {
+	TokenFile string                   // as the user named it; wins over all
+	Server    string                   // the server's URL: the audience of tokens, unless DAYPASS_AUDIENCE is set
+	Getenv    func(name string) string // the process's environment
+	Projected string                   // instead of [ProjectedToken]
+	HTTP      *http.Client             // for platforms that give tokens over HTTP; nil: one with a timeout
+}
+
+// Evidence is a source of tokens and where it was found.
+type Evidence struct {
+	client.TokenSource
+	Origin string // for people: "the GitHub Actions job"
+}
+
+// NoEvidenceError says that no place holds evidence, and what was found at each.
+type NoEvidenceError struct {
+	Looked []Place
+}
+
+// Place is one place without evidence.
+type Place struct {
+	Name  string // what was looked at
+	Found string // what is there instead
+	Fix   string // what to do when this is the platform in use; empty when it is plainly another
+}
+
+// Error lists every place.
+func (e *NoEvidenceError) Error() string {
+	var b strings.Builder
+	b.WriteString("no identity token was found; looked at:")
+	for _, p := range e.Looked {
+		fmt.Fprintf(&b, "\n  %s: %s", p.Name, p.Found)
+	}
+	return b.String()
+}
+
+// Hints returns what to do, the most likely first.
+func (e *NoEvidenceError) Hints() []string {
+	var hints []string
+	for _, p := range e.Looked {
+		if p.Fix != "" {
+			hints = append(hints, p.Fix)
+		}
+	}
+	if hints == nil {
+		hints = []string{"name a file that holds a token: --token-file PATH, or DAYPASS_TOKEN_FILE"}
+	}
+	return hints
+}
+
+// Is makes the error one of missing evidence for callers that know only the client.
+func (e *NoEvidenceError) Is(target error) bool { return target == client.ErrNoToken }
+
+// Find returns the first evidence that is there: a token file named by the user or by DAYPASS_TOKEN_FILE, a token
+// in DAYPASS_ID_TOKEN (GitLab's id_tokens put it there), GitHub Actions, a projected Kubernetes token. A place
+// that was named but does not work is an error of its own when a call asks for the token: what the user named is
+// never passed over.
+func Find(w Where) (Evidence, error) {
+	var looked []Place
+	for _, look := range []func(Where) (Evidence, Place){namedFile, environmentFile, environmentToken, gitHub, projected} {
+		evidence, place := look(w)
+		if evidence.TokenSource != nil {
+			return evidence, nil
+		}
+		looked = append(looked, place)
+	}
+	return Evidence{}, &NoEvidenceError{Looked: looked}
+}
+
+// namedFile is --token-file.
+func namedFile(w Where) (Evidence, Place) {
+	if w.TokenFile == "" {
+		return Evidence{}, Place{Name: "--token-file", Found: "not given"}
+	}
+	return Evidence{client.FileToken(w.TokenFile), "file " + w.TokenFile}, Place{}
+}
+
+// environmentFile is DAYPASS_TOKEN_FILE.
+func environmentFile(w Where) (Evidence, Place) {
+	path := w.Getenv("DAYPASS_TOKEN_FILE")
+	if path == "" {
+		return Evidence{}, Place{Name: "DAYPASS_TOKEN_FILE", Found: "not set"}
+	}
+	return Evidence{client.FileToken(path), "file " + path + " (DAYPASS_TOKEN_FILE)"}, Place{}
+}
+
+// environmentToken is DAYPASS_ID_TOKEN, which GitLab sets where the job asks for it under that name.
+func environmentToken(w Where) (Evidence, Place) {
+	if token := w.Getenv("DAYPASS_ID_TOKEN"); token != "" {
+		return Evidence{client.StaticToken(secret.New(token)), "DAYPASS_ID_TOKEN"}, Place{}
+	}
+	place := Place{Name: "DAYPASS_ID_TOKEN (GitLab CI)", Found: "not set"}
+	if w.Getenv("GITLAB_CI") != "" {
+		place.Found = "not set, though this is a GitLab job"
+		place.Fix = fmt.Sprintf("add to the job in .gitlab-ci.yml:  id_tokens: {DAYPASS_ID_TOKEN: {aud: %s}}", audience(w))
+	}
+	return Evidence{}, place
+}
+
+// projected is a service account token that the kubelet mounts and refreshes.
+func projected(w Where) (Evidence, Place) {
+	path := w.Projected
+	if path == "" {
+		path = ProjectedToken
+	}
+	if _, err := os.Stat(path); err == nil {
+		return Evidence{client.FileToken(path), "projected token " + path}, Place{}
+	}
+	place := Place{Name: path + " (Kubernetes)", Found: "no such file"}
+	if w.Getenv("KUBERNETES_SERVICE_HOST") != "" {
+		place.Found = "no such file, though this is a pod"
+		place.Fix = fmt.Sprintf("mount a projected volume with a serviceAccountToken (audience %s, path daypass) at /var/run/secrets/tokens", audience(w))
+	}
+	return Evidence{}, place
+}
+
+// gitHub is a GitHub Actions job that may ask for ID tokens.
+func gitHub(w Where) (Evidence, Place) {
+	endpoint, bearer := w.Getenv("ACTIONS_ID_TOKEN_REQUEST_URL"), w.Getenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN")
+	if endpoint != "" && bearer != "" {
+		source := actionsToken{endpoint: endpoint, bearer: secret.New(bearer), audience: audience(w), http: w.HTTP}
+		return Evidence{source, "the GitHub Actions job"}, Place{}
+	}
+	place := Place{Name: "ACTIONS_ID_TOKEN_REQUEST_URL (GitHub Actions)", Found: "not set"}
+	if w.Getenv("GITHUB_ACTIONS") != "" {
+		place.Found = "not set, though this is a GitHub Actions job"
+		place.Fix = "add to the job in the workflow file:  permissions: {id-token: write, contents: read}"
+	}
+	return Evidence{}, place
+}
+
+// audience is who tokens must be meant for: the server's URL as its configuration writes it, without a slash at
+// the end.
+func audience(w Where) string {
+	if named := w.Getenv("DAYPASS_AUDIENCE"); named != "" {
+		return named
+	}
+	return strings.TrimRight(w.Server, "/")
+}
+
+// actionsToken asks GitHub for a fresh ID token each time: they live for minutes.
+type actionsToken struct {
+	endpoint string
+	bearer   secret.Text
+	audience string
+	http     *http.Client
+}
+
+// Token asks for a token.
+func (a actionsToken) Token(ctx context.Context) (secret.Text, error) {
+	endpoint, err := a.address()
+	if err != nil {
+		return secret.Text{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, nil)
+	if err != nil {
+		return secret.Text{}, errors.New("ACTIONS_ID_TOKEN_REQUEST_URL is not a URL")
+	}
+	request.Header.Set("Authorization", "Bearer "+a.bearer.Reveal())
+	response, err := a.client().Do(request)
+	if err != nil {
+		return secret.Text{}, fmt.Errorf("ask GitHub Actions for a token: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return secret.Text{}, fmt.Errorf("ask GitHub Actions for a token: %s", response.Status)
+	}
+	var answer struct {
+		Value string `json:"value"`
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, 2*api.MaxToken))
+	if err != nil || json.Unmarshal(body, &answer) != nil || answer.Value == "" {
+		return secret.Text{}, errors.New("ask GitHub Actions for a token: the answer holds none")
+	}
+	return secret.New(answer.Value), nil
+}
+
+// address is the endpoint with the audience. The request token is for GitHub alone, so plain http is refused, but
+// for this machine.
+func (a actionsToken) address() (string, error) {
+	u, err := url.Parse(a.endpoint)
+	if err != nil || u.Host == "" {
+		return "", errors.New("ACTIONS_ID_TOKEN_REQUEST_URL is not a URL")
+	}
+	host, _ := netip.ParseAddr(u.Hostname())
+	if u.Scheme != "https" && (u.Scheme != "http" || !host.IsLoopback()) {
+		return "", errors.New("ACTIONS_ID_TOKEN_REQUEST_URL is not an https URL")
+	}
+	query := u.Query()
+	query.Set("audience", a.audience)
+	u.RawQuery = query.Encode()
+	return u.String(), nil
+}
+
+// client returns the HTTP client, which follows no redirect with the request token.
+func (a actionsToken) client() *http.Client {
+	c := &http.Client{}
+	if a.http != nil {
+		*c = *a.http
+	}
+	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return c
+}

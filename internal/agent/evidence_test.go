@@ -1,0 +1,118 @@
+package agent_test
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/daypass/daypass/client"
+	"github.com/daypass/daypass/internal/agent"
+)
+
+// environ is an environment as Where wants it.
+func environ(vars map[string]string) func(string) string {
+	return func(name string) string { return vars[name] }
+}
+
+func TestTheFirstPlaceWithEvidenceIsUsed(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"flag", "env", "pod"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("from "+name[:1]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		where agent.Where
+		want  string
+	}{
+		"the flag wins over all": {agent.Where{TokenFile: filepath.Join(dir, "flag"), Projected: filepath.Join(dir, "pod"),
+			Getenv: environ(map[string]string{"DAYPASS_TOKEN_FILE": filepath.Join(dir, "env"), "DAYPASS_ID_TOKEN": "x"})}, "from f"},
+		"the variable's file wins over tokens": {agent.Where{Projected: filepath.Join(dir, "pod"),
+			Getenv: environ(map[string]string{"DAYPASS_TOKEN_FILE": filepath.Join(dir, "env"), "DAYPASS_ID_TOKEN": "x"})}, "from e"},
+		"a GitLab token": {agent.Where{Projected: filepath.Join(dir, "pod"), Getenv: environ(map[string]string{"DAYPASS_ID_TOKEN": "x"})}, "x"},
+		"a pod's token":  {agent.Where{Projected: filepath.Join(dir, "pod"), Getenv: environ(nil)}, "from p"},
+	} {
+		evidence, err := agent.Find(c.where)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if token, err := evidence.Token(t.Context()); err != nil || token.Reveal() != c.want || evidence.Origin == "" {
+			t.Errorf("%s: got %q from %s, %v", name, token.Reveal(), evidence.Origin, err)
+		}
+	}
+}
+
+func TestAPlaceThatTheUserNamedIsNotPassedOver(t *testing.T) {
+	evidence, err := agent.Find(agent.Where{TokenFile: "/nonexistent", Getenv: environ(map[string]string{"DAYPASS_ID_TOKEN": "x"})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token, err := evidence.Token(t.Context()); err == nil {
+		t.Errorf("got %q from another place", token.Reveal())
+	}
+}
+
+func TestWithoutEvidenceEveryPlaceIsListed(t *testing.T) {
+	for platform, hint := range map[string]string{"": "--token-file", "GITHUB_ACTIONS": "id-token: write", "GITLAB_CI": "aud: https://daypass.example.com}", "KUBERNETES_SERVICE_HOST": "audience https://daypass.example.com"} {
+		_, err := agent.Find(agent.Where{Server: "https://daypass.example.com/", Projected: "/nonexistent", Getenv: environ(map[string]string{platform: "true"})})
+		none, ok := errors.AsType[*agent.NoEvidenceError](err)
+		if !ok || !errors.Is(err, client.ErrNoToken) {
+			t.Fatalf("got %v", err)
+		}
+		for _, place := range []string{"--token-file", "DAYPASS_TOKEN_FILE", "DAYPASS_ID_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_URL", "/nonexistent"} {
+			if !strings.Contains(err.Error(), place) {
+				t.Errorf("%s is not listed in %v", place, err)
+			}
+		}
+		if !strings.Contains(strings.Join(none.Hints(), "\n"), hint) {
+			t.Errorf("on %q the hints are %q", platform, none.Hints())
+		}
+	}
+}
+
+func TestGitHubIsAskedForATokenForThisServer(t *testing.T) {
+	var audiences []string
+	github := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer request-token" || r.URL.Query().Get("api-version") != "2" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		audiences = append(audiences, r.URL.Query().Get("audience"))
+		json.NewEncoder(w).Encode(map[string]string{"value": "id-token"})
+	}))
+	defer github.Close()
+	vars := map[string]string{"ACTIONS_ID_TOKEN_REQUEST_URL": github.URL + "/?api-version=2", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "request-token"}
+	for _, audience := range []string{"", "special"} {
+		vars["DAYPASS_AUDIENCE"] = audience
+		evidence, err := agent.Find(agent.Where{Server: "https://daypass.example.com/", Getenv: environ(vars)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if token, err := evidence.Token(t.Context()); err != nil || token.Reveal() != "id-token" {
+			t.Errorf("got %q, %v", token.Reveal(), err)
+		}
+	}
+	if strings.Join(audiences, " ") != "https://daypass.example.com special" {
+		t.Errorf("audiences are %q", audiences)
+	}
+}
+
+func TestGitHubsRequestTokenIsNotLeaked(t *testing.T) {
+	redirecting := httptest.NewServer(http.RedirectHandler("http://127.0.0.1:1/", http.StatusFound))
+	defer redirecting.Close()
+	for _, endpoint := range []string{"http://example.com/x", "not a url", "ftp://127.0.0.1/", redirecting.URL} {
+		evidence, err := agent.Find(agent.Where{Getenv: environ(map[string]string{"ACTIONS_ID_TOKEN_REQUEST_URL": endpoint, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "canary"})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := evidence.Token(t.Context()); err == nil || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: got %v", endpoint, err)
+		}
+	}
+}

@@ -1,0 +1,331 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/client"
+)
+
+// Exit codes of a run whose command did not start, as shells and env(1) use them.
+const (
+	ExitOwn       = 125 // our own failure
+	ExitNotRun    = 126 // the command was found and cannot be run
+	ExitNotFound  = 127 // the command was not found
+	exitSignalled = 128 // plus the signal's number
+)
+
+// OnLoss says what becomes of the command when a lease ends under it.
+type OnLoss string
+
+// What becomes of the command.
+const (
+	Kill OnLoss = "kill" // SIGTERM, and SIGKILL after the grace time
+	Warn OnLoss = "warn" // it is only told on standard error
+)
+
+// Timing of a run.
+const (
+	// DefaultGrace is the time from SIGTERM to SIGKILL.
+	DefaultGrace    = 10 * time.Second
+	releaseTimeout  = 10 * time.Second
+	doubleInterrupt = time.Second // between two interrupts that mean it
+)
+
+// Run is one command with leases around it.
+type Run struct {
+	Client  *client.Client
+	Roles   []RoleRef
+	TTL     *api.Duration // of each lease; nil: the role's default
+	Reason  string        // recorded with each decision
+	Command []string      // the program and its arguments
+	Env     []string      // of the command, before the credentials
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Stderr  io.Writer
+	OnLoss  OnLoss        // empty: [Kill]
+	Grace   time.Duration // 0: [DefaultGrace]
+	Dir     string        // parent of the private directory; empty: that for temporary files
+	Tell    func(string)  // told what happens to the leases, a line at a time; may be called concurrently
+}
+
+// Do acquires the leases, runs the command, and releases the leases when it ends. It returns the command's exit
+// code, 128 plus the number of the signal that killed it, or one of the codes above with an error when it did not
+// start.
+//
+// The command stays in our process group, so that an interrupt typed at the terminal reaches it directly; other
+// signals are passed on. Two interrupts within a second kill it.
+func (r Run) Do(ctx context.Context) (int, error) {
+	program, err := exec.LookPath(r.Command[0])
+	if err != nil {
+		return startCode(err), fmt.Errorf("command %q: %w", r.Command[0], plain(err))
+	}
+	signals := listen()
+	defer signals.stop()
+	files := &runtimeDir{parent: r.Dir}
+	defer files.remove()
+
+	leases, signalled, err := r.acquire(ctx, signals)
+	defer r.release(leases)
+	if signalled != nil {
+		return exitSignalled + int(number(signalled)), fmt.Errorf("%v before the command started", signalled)
+	}
+	if err != nil {
+		return ExitOwn, err
+	}
+	variables, err := r.variables(leases, files)
+	if err != nil {
+		return ExitOwn, err
+	}
+	command := exec.Command(program, r.Command[1:]...)
+	command.Args[0] = r.Command[0]
+	command.Env = merge(r.Env, variables)
+	command.Stdin, command.Stdout, command.Stderr = r.Stdin, r.Stdout, r.Stderr
+	command.WaitDelay = time.Second // pipes that a grandchild keeps open do not keep the leases alive
+	if err := command.Start(); err != nil {
+		return startCode(err), fmt.Errorf("command %q: %w", r.Command[0], plain(err))
+	}
+	return r.attend(ctx, command, leases, signals), nil
+}
+
+// acquire gets all leases, one after the other. Those it got are returned with an error too.
+func (r Run) acquire(ctx context.Context, signals *signals) (leases []*client.Lease, signalled os.Signal, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for _, role := range r.Roles {
+			var lease *client.Lease
+			if lease, err = r.Client.Acquire(ctx, api.AcquireRequest{Role: role.Role, TTL: r.TTL, Reason: r.Reason}); err != nil {
+				return
+			}
+			leases = append(leases, lease)
+			r.tellAcquired(lease)
+		}
+	}()
+	for {
+		select {
+		case <-done:
+			return leases, signalled, err
+		case signal := <-signals.in:
+			if !isEnding(signal) {
+				continue
+			}
+			signalled = signal
+			cancel()
+		}
+	}
+}
+
+// tellAcquired tells what was acquired.
+func (r Run) tellAcquired(lease *client.Lease) {
+	info := lease.Info()
+	text := fmt.Sprintf("lease %s of role %q until %s", info.ID, info.Role, info.ExpiresAt)
+	if lease.Clamped {
+		text += " (the role allows no longer ttl)"
+	}
+	r.Tell(text)
+}
+
+// variables returns what the command gets, and refuses two credentials for one name.
+func (r Run) variables(leases []*client.Lease, files *runtimeDir) ([]Variable, error) {
+	var all []Variable
+	owner := map[string]RoleRef{}
+	for i, lease := range leases {
+		role, file := r.Roles[i], ""
+		if text := NeedsFile(lease.Credential); text != "" {
+			var err error
+			if file, err = files.write(lease.ID()+".pem", text); err != nil {
+				return nil, err
+			}
+		}
+		variables, err := Variables(role.Prefix, lease.Credential, file)
+		if err != nil {
+			return nil, fmt.Errorf("role %q: %w", role.Role, err)
+		}
+		for _, v := range variables {
+			if other, taken := owner[v.Name]; taken {
+				return nil, &ClashError{Variable: v.Name, First: other, Second: role}
+			}
+			owner[v.Name] = role
+		}
+		all = append(all, variables...)
+	}
+	return all, nil
+}
+
+// ClashError says that two roles would set the same variable.
+type ClashError struct {
+	Variable      string
+	First, Second RoleRef
+}
+
+// Error names both roles.
+func (e *ClashError) Error() string {
+	return fmt.Sprintf("roles %q and %q both set %s", e.First, e.Second, e.Variable)
+}
+
+// loss is a lease that ended under the command.
+type loss struct{ err error }
+
+// attend stays with the running command until it ends, and returns its exit code.
+func (r Run) attend(ctx context.Context, command *exec.Cmd, leases []*client.Lease, signals *signals) int {
+	holding, letGo := context.WithCancel(context.WithoutCancel(ctx))
+	var holders sync.WaitGroup
+	defer holders.Wait()
+	defer letGo()
+	lost := make(chan loss, len(leases))
+	for _, lease := range leases {
+		holders.Go(func() {
+			if err := lease.Hold(holding, client.OnNotice(r.tellNotice)); err != nil {
+				lost <- loss{err}
+			}
+		})
+	}
+	ended := make(chan struct{})
+	go func() {
+		command.Wait() // what matters is in ProcessState
+		close(ended)
+	}()
+	w := &watch{run: r, command: command, cancelled: ctx.Done()}
+	for {
+		select {
+		case <-ended:
+			return exitCode(command.ProcessState)
+		case signal := <-signals.in:
+			w.onSignal(signal)
+		case <-w.calm:
+			w.interrupted, w.calm = false, nil
+		case l := <-lost:
+			w.onLoss(l)
+		case <-w.cancelled:
+			w.cancelled = nil
+			w.terminate()
+		case <-w.overdue:
+			w.overdue = nil
+			r.Tell("the command did not end in time and is killed")
+			command.Process.Kill()
+		}
+	}
+}
+
+// tellNotice tells of renewals that failed; those that go well are nobody's business.
+func (r Run) tellNotice(n client.Notice) {
+	switch {
+	case n.Err != nil && n.Final:
+		r.Tell(fmt.Sprintf("lease %s will not be renewed and ends at %s: %v", n.Lease.ID, n.Lease.ExpiresAt, n.Err))
+	case n.Err != nil:
+		r.Tell(fmt.Sprintf("renewal goes on being tried until %s: %v", n.Lease.ExpiresAt, n.Err))
+	case n.Final:
+		r.Tell(fmt.Sprintf("lease %s has its role's longest life and ends at %s", n.Lease.ID, n.Lease.ExpiresAt))
+	}
+}
+
+// watch is what attend knows about a running command. One goroutine owns it.
+type watch struct {
+	run         Run
+	command     *exec.Cmd
+	cancelled   <-chan struct{}  // nil once seen
+	interrupted bool             // an interrupt came less than doubleInterrupt ago
+	calm        <-chan time.Time // when that ends
+	overdue     <-chan time.Time // when the command should have ended; nil: no hurry
+}
+
+// onSignal passes a signal on.
+func (w *watch) onSignal(signal os.Signal) {
+	if signal == os.Interrupt {
+		if w.interrupted {
+			w.run.Tell("interrupted twice: the command is killed")
+			w.command.Process.Kill()
+			return
+		}
+		w.interrupted, w.calm = true, time.After(doubleInterrupt)
+	}
+	if isTyped(signal) || !isForwarded(signal) {
+		return // the terminal gave it to the command as well
+	}
+	w.command.Process.Signal(signal) // fails when the command is gone already, which is news that comes anyway
+}
+
+// onLoss tells of a lost lease and, unless the user wants otherwise, ends the command: what it does without its
+// credential is errors at best.
+func (w *watch) onLoss(l loss) {
+	if w.run.OnLoss == Warn {
+		w.run.Tell(l.err.Error())
+		return
+	}
+	w.run.Tell(l.err.Error() + "; the command is told to end")
+	w.terminate()
+}
+
+// terminate sends SIGTERM now and has SIGKILL follow.
+func (w *watch) terminate() {
+	if w.overdue != nil {
+		return
+	}
+	grace := w.run.Grace
+	if grace == 0 {
+		grace = DefaultGrace
+	}
+	w.overdue = time.After(grace)
+	w.command.Process.Signal(syscall.SIGTERM)
+}
+
+// release ends all leases side by side. It has its own deadline: nothing that ended the command may keep it from
+// this.
+func (r Run) release(leases []*client.Lease) {
+	ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
+	defer cancel()
+	var all sync.WaitGroup
+	for _, lease := range leases {
+		all.Go(func() {
+			info, err := lease.Release(ctx, 0)
+			if err != nil {
+				r.Tell(fmt.Sprintf("%v; it ends by itself at %s", err, info.ExpiresAt))
+				return
+			}
+			r.Tell(fmt.Sprintf("lease %s released", info.ID))
+		})
+	}
+	all.Wait()
+}
+
+// exitCode is the code of a command that ended.
+func exitCode(state *os.ProcessState) int {
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return exitSignalled + int(status.Signal())
+	}
+	return state.ExitCode()
+}
+
+// startCode is the code of a command that did not start.
+func startCode(err error) int {
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+		return ExitNotFound
+	}
+	return ExitNotRun
+}
+
+// plain takes the path off an error of package exec or os: our own message has it.
+func plain(err error) error {
+	if errors.Is(err, exec.ErrNotFound) {
+		return errors.New("not found")
+	}
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	if e, ok := errors.AsType[*exec.Error](err); ok {
+		return e.Err
+	}
+	return err
+}
