@@ -1,0 +1,129 @@
+// Package broker is the front desk: it tells the story of an acquisition from evidence to credential.
+//
+//	verify    evidence → principal
+//	decide    principal, role, context → allow or deny
+//	record    lease `pending`, decision and ledger entry, one durable transaction
+//	grant     the target makes the credential
+//	activate  lease `active` and ledger entry, after a second look at locks and the access revision
+//	answer    credential, lease token and receipt, once
+//
+// Data flows one way. A crash between two steps leaves a row that the revoker ends. Everything after the record
+// is detached from the caller: a client that hangs up changes nothing but who reads the answer.
+//
+// The broker must not import the edge or concrete targets and issuers, and holds no SQL.
+package broker
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/daypass/daypass/identity"
+	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/policy"
+	"github.com/daypass/daypass/internal/revoker"
+	"github.com/daypass/daypass/internal/store"
+	"github.com/daypass/daypass/ledger"
+)
+
+// Config is what a Broker needs.
+type Config struct {
+	Store   *store.Store
+	Fleet   *revoker.Fleet
+	Revoker *revoker.Revoker
+	Clock   *revoker.Clock
+	Signer  *ledger.Signer
+	Builder Builder
+	Limits  Limits
+	Admins  []string // names of the issuers whose principals may administer, where policies permit
+	Log     *slog.Logger
+}
+
+// Limits bound what one principal may do; roles may be narrower.
+type Limits struct {
+	LeasesPerPrincipal int     // live leases; 0: no limit
+	AcquireRate        float64 // acquisitions per second, with a burst of as many; 0: no limit
+}
+
+// Builder turns an access configuration into what serves requests. It is where concrete targets and issuers are
+// known.
+type Builder interface {
+	// Build validates files and compiles them. It connects to nothing.
+	Build(ctx context.Context, revision string, files access.Files) (*View, error)
+	// Deploy puts the targets of a view that became active into the fleet, and keeps the targets that it no
+	// longer names for as long as leases of theirs live. It returns notes for the operator.
+	Deploy(ctx context.Context, view *View) (notes []string, err error)
+}
+
+// View is an access revision ready to serve. It is immutable, and a request uses one from start to end.
+type View struct {
+	Revision string
+	Access   *access.Config
+	Policy   *policy.Engine
+	Verifier identity.Verifier // of all issuers of the revision
+}
+
+// Broker serves workloads and administrators. Its methods may be called concurrently.
+type Broker struct {
+	store   *store.Store
+	fleet   *revoker.Fleet
+	revoker *revoker.Revoker
+	clock   *revoker.Clock
+	signer  *ledger.Signer
+	builder Builder
+	limits  Limits
+	admins  map[string]bool
+	log     *slog.Logger
+	rates   *rates
+	denials *denials
+	figures *figures
+
+	view     atomic.Pointer[View] // the active revision; replaced whole
+	changing chan struct{}        // holds one value while a goroutine changes view
+}
+
+// New returns a Broker without an access revision: it denies everything until [Broker.Load] or [Broker.Apply].
+func New(cfg Config) *Broker {
+	b := &Broker{
+		store:    cfg.Store,
+		fleet:    cfg.Fleet,
+		revoker:  cfg.Revoker,
+		clock:    cfg.Clock,
+		signer:   cfg.Signer,
+		builder:  cfg.Builder,
+		limits:   cfg.Limits,
+		admins:   map[string]bool{},
+		log:      cfg.Log,
+		rates:    newRates(cfg.Limits.AcquireRate),
+		figures:  newFigures(),
+		changing: make(chan struct{}, 1),
+	}
+	for _, name := range cfg.Admins {
+		b.admins[name] = true
+	}
+	b.denials = newDenials(b)
+	return b
+}
+
+// View returns the active access revision, or nil when there is none.
+func (b *Broker) View() *View { return b.view.Load() }
+
+// Run keeps the broker's own house until ctx ends: it counts denials into the store, prunes what retention lets
+// go, and forgets idle principals' rates.
+func (b *Broker) Run(ctx context.Context) error {
+	const every = 30 * time.Second
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return b.denials.flush(context.WithoutCancel(ctx))
+		case <-ticker.C:
+		}
+		if err := b.denials.flush(ctx); err != nil {
+			b.log.Error("record the denials", "err", err)
+		}
+		b.rates.forget(time.Now())
+	}
+}

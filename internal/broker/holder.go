@@ -1,0 +1,284 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/daypass/daypass/identity"
+	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/fault"
+	"github.com/daypass/daypass/internal/lease"
+	"github.com/daypass/daypass/internal/policy"
+	"github.com/daypass/daypass/internal/store"
+)
+
+// Lease returns a lease to its holder or to an administrator who may read it.
+func (b *Broker) Lease(ctx context.Context, c Caller, id lease.ID) (store.Lease, error) {
+	who, err := b.identifyCaller(ctx, c)
+	if err != nil {
+		return store.Lease{}, err
+	}
+	return b.lease(ctx, who, id, policy.Read)
+}
+
+// Leases returns one page of the leases that match: to an administrator all, to a workload its own.
+func (b *Broker) Leases(ctx context.Context, c Caller, filter store.Filter, cursor string, limit int) (found []store.Lease, next string, err error) {
+	who, err := b.identifyCaller(ctx, c)
+	if err != nil {
+		return nil, "", err
+	}
+	if !who.local && !b.permits(who, policy.Read, policy.OnSystem()) {
+		if who.holds != "" {
+			return nil, "", fault.New(fault.Denied, "list leases", "a lease token reads its own lease only")
+		}
+		filter.IssuerURL, filter.Subject = who.principal.IssuerURL, who.principal.Subject
+	}
+	err = b.store.View(ctx, func(tx *store.Tx) (err error) {
+		found, next, err = tx.Leases(filter, cursor, limit)
+		return err
+	})
+	return found, next, err
+}
+
+// Release ends a lease and waits up to wait for the proof. The holder may always, also under a lock;
+// administrators may where a policy permits them to revoke it. Releasing twice is no error.
+func (b *Broker) Release(ctx context.Context, c Caller, id lease.ID, wait time.Duration) (store.Lease, error) {
+	who, err := b.identifyCaller(ctx, c)
+	if err != nil {
+		return store.Lease{}, err
+	}
+	l, err := b.lease(ctx, who, id, policy.Revoke)
+	if err != nil {
+		return l, err
+	}
+	reason := lease.Released
+	if !who.owns(l) {
+		reason = lease.Revoke
+	}
+	proved, forget := b.revoker.Await(id)
+	defer forget()
+	if err := b.endLease(context.WithoutCancel(ctx), id, reason); err != nil {
+		return l, err
+	}
+	if l, err = b.lease(ctx, who, id, policy.Revoke); err != nil || l.State == lease.Revoked || wait == 0 {
+		return l, err
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-proved:
+	case <-timer.C:
+	case <-ctx.Done():
+		return l, nil
+	}
+	return b.lease(ctx, who, id, policy.Revoke)
+}
+
+// renewal is one renewal on its way through its steps.
+type renewal struct {
+	who       actor
+	view      *View
+	principal identity.Principal
+	role      access.Role
+	lease     store.Lease
+	asked     time.Duration
+	ttl       time.Duration
+	clamped   bool
+}
+
+// Renew moves a lease's expiry, within its renewable life, for its holder. The policies decide again, on fresh
+// evidence when it is shown, else on the claims that the lease was made with.
+//
+// The new bound is recorded before the target is asked, and the new expiry after the target moved its own: a
+// lost answer leaves a lease that ends too early and a credential that the record covers.
+func (b *Broker) Renew(ctx context.Context, c Caller, id lease.ID, ttl time.Duration) (l store.Lease, clamped bool, err error) {
+	who, err := b.identifyCaller(ctx, c)
+	if err != nil {
+		return l, false, err
+	}
+	r := &renewal{who: who, view: b.View(), asked: ttl}
+	if r.lease, err = b.lease(ctx, who, id, policy.Read); err != nil {
+		return l, false, err
+	}
+	if err := r.mayAsk(); err != nil {
+		return l, false, err
+	}
+	for range maxTries {
+		if err = b.decideRenewal(ctx, r); err != nil {
+			return l, false, err
+		}
+		if err = b.bound(ctx, r); err != errRevisionChanged {
+			break
+		}
+		if r.view, err = b.refresh(ctx); err != nil {
+			return l, false, err
+		}
+	}
+	if err != nil {
+		return l, false, err
+	}
+	if err := b.extend(context.WithoutCancel(ctx), r); err != nil {
+		return l, false, err
+	}
+	return r.lease, r.clamped, nil
+}
+
+// mayAsk checks that the actor is the holder and may renew by what was shown.
+func (r *renewal) mayAsk() error {
+	op := "renew lease " + string(r.lease.ID)
+	switch {
+	case !r.who.owns(r.lease):
+		return fault.New(fault.Denied, op, "only its holder renews a lease")
+	case r.lease.State != lease.Active:
+		return fault.New(fault.Conflict, op, fmt.Sprintf("the lease is %s; acquire a new one", r.lease.State))
+	case r.who.holds != "" && !r.lease.RenewByHandle:
+		return fault.New(fault.Denied, op, "this role renews on fresh evidence only; show a workload token")
+	}
+	return nil
+}
+
+// decideRenewal asks the policies whether the holder may still have the role.
+func (b *Broker) decideRenewal(ctx context.Context, r *renewal) (err error) {
+	op := "renew lease " + string(r.lease.ID)
+	var exists bool
+	if r.role, exists = r.view.Access.Roles[r.lease.Role]; !exists {
+		return fault.New(fault.Conflict, op, fmt.Sprintf("role %q has left the access configuration; the lease lives until it expires", r.lease.Role))
+	}
+	if r.principal, err = r.holder(); err != nil {
+		return err
+	}
+	now := b.clock.Now()
+	left := r.lease.RenewableUntil.Sub(now)
+	if left < time.Second {
+		return fault.New(fault.Conflict, op, "the lease has reached the role's maximum; acquire a new one")
+	}
+	if r.ttl, r.clamped, err = chooseTTL(r.role, r.asked, min(left, r.role.TTL.Max)); err != nil {
+		return err
+	}
+	on := policy.OnRole(r.lease.Role)
+	d := r.view.Policy.Decide(policy.Request{
+		Principal: r.principal,
+		Action:    policy.Renew,
+		Resource:  on,
+		Now:       now,
+		SourceIP:  r.who.origin.SourceIP,
+		TTL:       r.ttl,
+	})
+	if !d.Allow {
+		return b.deny(ctx, b.newDecision(r.view, r.principal, policy.Renew, on, d, now), "the renewal was denied")
+	}
+	return nil
+}
+
+// holder is the principal to decide about: freshly verified, or as it was when the lease was made.
+func (r *renewal) holder() (identity.Principal, error) {
+	if r.who.holds == "" {
+		return r.who.principal, nil
+	}
+	p := identity.Principal{Issuer: r.lease.Issuer, IssuerURL: r.lease.IssuerURL, Subject: r.lease.Subject}
+	var err error
+	p.Claims, err = decodeClaims(r.lease.Claims)
+	return p, err
+}
+
+// decodeClaims reads stored claims as a verifier returns them: whole numbers are int64, others json.Number.
+func decodeClaims(data []byte) (map[string]any, error) {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	var claims map[string]any
+	if err := decoder.Decode(&claims); err != nil {
+		return nil, fmt.Errorf("read stored claims: %w", err)
+	}
+	for name, value := range claims {
+		claims[name] = wholeNumbers(value)
+	}
+	return claims, nil
+}
+
+func wholeNumbers(value any) any {
+	switch v := value.(type) {
+	case json.Number:
+		if n, err := v.Int64(); err == nil {
+			return n
+		}
+	case []any:
+		for i := range v {
+			v[i] = wholeNumbers(v[i])
+		}
+	case map[string]any:
+		for name := range v {
+			v[name] = wholeNumbers(v[name])
+		}
+	}
+	return value
+}
+
+// bound records how long the credential may live from now on, before the target is asked.
+func (b *Broker) bound(ctx context.Context, r *renewal) error {
+	now := b.clock.Now()
+	return b.store.Update(ctx, func(tx *store.Tx) error {
+		if err := b.checkRevision(tx, r.view); err != nil {
+			return err
+		}
+		current, err := b.stillActive(tx, r.lease.ID)
+		if err != nil {
+			return err
+		}
+		r.lease = current
+		return tx.Renew(&r.lease, later(current.NativeUntil, now.Add(r.ttl)))
+	})
+}
+
+// extend moves the expiry at the target and then on the record.
+func (b *Broker) extend(ctx context.Context, r *renewal) error {
+	m, ok := b.fleet.Member(r.lease.Target)
+	if !ok {
+		return fault.New(fault.TargetUnavailable, "renew lease "+string(r.lease.ID), fmt.Sprintf("target %q is not in service", r.lease.Target))
+	}
+	callCtx, cancel := context.WithTimeout(ctx, grantTime)
+	defer cancel()
+	now := b.clock.Now()
+	if err := m.Renew(callCtx, string(r.lease.ID), r.lease.NativeUntil.Sub(now)); err != nil {
+		return err
+	}
+	recordCtx, cancelRecord := context.WithTimeout(ctx, recordTime)
+	defer cancelRecord()
+	err := b.store.Update(recordCtx, func(tx *store.Tx) error {
+		current, err := b.stillActive(tx, r.lease.ID)
+		if err != nil {
+			return err
+		}
+		r.lease = current
+		_, err = tx.Extend(&r.lease, later(current.ExpiresAt, now.Add(r.ttl)), now)
+		return err
+	})
+	if err == nil {
+		b.figures.renewed.Inc()
+	}
+	return err
+}
+
+// stillActive reads the lease again and refuses one that ended or that a lock matches.
+func (b *Broker) stillActive(tx *store.Tx, id lease.ID) (store.Lease, error) {
+	current, err := tx.Lease(id)
+	if err != nil {
+		return current, err
+	}
+	if current.State != lease.Active {
+		return current, fault.New(fault.Conflict, "renew lease "+string(id), fmt.Sprintf("the lease is %s (%s); acquire a new one", current.State, current.Reason))
+	}
+	if err := b.checkLocks(tx, current); err != nil {
+		return current, fault.Wrap(fault.Denied, "renew lease "+string(id), err.Error(), err)
+	}
+	return current, nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

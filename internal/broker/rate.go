@@ -1,0 +1,69 @@
+package broker
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/daypass/daypass/identity"
+	"github.com/daypass/daypass/internal/fault"
+)
+
+// rates bounds how often one principal may ask. Its memory is bounded too: idle principals are forgotten, and
+// when there are very many busy ones, all are for a moment.
+type rates struct {
+	perSecond float64
+
+	mu       sync.Mutex // guards limiters
+	limiters map[rateKey]*rate.Limiter
+}
+
+type rateKey struct{ issuerURL, subject string }
+
+const maxRates = 100_000
+
+func newRates(perSecond float64) *rates {
+	return &rates{perSecond: perSecond, limiters: map[rateKey]*rate.Limiter{}}
+}
+
+// take counts one request of p, or refuses it and says when to come back.
+func (r *rates) take(p identity.Principal, now time.Time) error {
+	if r.perSecond <= 0 {
+		return nil
+	}
+	reservation := r.limiter(rateKey{p.IssuerURL, p.Subject}).ReserveN(now, 1)
+	wait := reservation.DelayFrom(now)
+	if wait == 0 {
+		return nil
+	}
+	reservation.CancelAt(now)
+	refusal := fault.New(fault.TooMany, "acquire", "this principal asks too often")
+	refusal.RetryAfter = wait
+	return refusal
+}
+
+func (r *rates) limiter(key rateKey) *rate.Limiter {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	limiter := r.limiters[key]
+	if limiter == nil {
+		if len(r.limiters) >= maxRates {
+			clear(r.limiters)
+		}
+		limiter = rate.NewLimiter(rate.Limit(r.perSecond), max(1, int(r.perSecond)))
+		r.limiters[key] = limiter
+	}
+	return limiter
+}
+
+// forget drops the principals that have been idle long enough to have their whole burst again.
+func (r *rates) forget(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key, limiter := range r.limiters {
+		if limiter.TokensAt(now) >= float64(limiter.Burst()) {
+			delete(r.limiters, key)
+		}
+	}
+}

@@ -1,0 +1,101 @@
+package revoker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/daypass/daypass/target"
+)
+
+// tolerance is how far the wall clock may wander from the monotonic clock before it counts as a jump.
+const tolerance = 10 * time.Second
+
+// Clock is the wall clock, but for jumps: when it leaps against the monotonic clock, Clock goes on at the old
+// pace until a target's own clock confirms the leap. So a clock set wrong by an hour does not end an hour's
+// leases.
+type Clock struct {
+	wall func() time.Time // with a monotonic reading
+
+	mu       sync.Mutex // guards the fields below
+	start    time.Time
+	accepted time.Duration // what the wall clock gained on the monotonic clock since start, as far as believed
+	jumped   bool          // the wall clock shows more than tolerance beyond accepted
+}
+
+// NewClock returns a Clock over time.Now.
+func NewClock() *Clock { return newClock(time.Now) }
+
+func newClock(wall func() time.Time) *Clock {
+	return &Clock{wall: wall, start: wall()}
+}
+
+// Now returns the time to judge leases by, in UTC.
+func (c *Clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.wall()
+	elapsed := now.Sub(c.start) // monotonic
+	gained := now.Round(0).Sub(c.start.Round(0)) - elapsed
+	c.jumped = (gained - c.accepted).Abs() > tolerance
+	if !c.jumped {
+		c.accepted = gained // small corrections are followed at once
+	}
+	return c.start.Round(0).Add(elapsed + c.accepted).UTC()
+}
+
+// Jumped reports whether the wall clock is not believed, and how far it is off.
+func (c *Clock) Jumped() (time.Duration, bool) {
+	believed := c.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.wall().Round(0).Sub(believed), c.jumped
+}
+
+// confirm believes the wall clock when the other clock agrees with it.
+func (c *Clock) confirm(other time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.wall()
+	if now.Round(0).Sub(other.Round(0)).Abs() > tolerance {
+		return false
+	}
+	c.accepted = now.Round(0).Sub(c.start.Round(0)) - now.Sub(c.start)
+	c.jumped = false
+	return true
+}
+
+// runClock looks for jumps and asks the targets' clocks about them.
+func (r *Revoker) runClock(ctx context.Context) error {
+	const every = 5 * time.Second
+	for pause(ctx, every, nil) {
+		off, jumped := r.clock.Jumped()
+		r.figures.clockHeld.Set(boolFigure(jumped))
+		if !jumped {
+			continue
+		}
+		r.log.Warn("the wall clock jumped; expiries are held back until a target's clock confirms it", "by", off)
+		for _, m := range r.fleet.Members() {
+			if r.confirmClock(ctx, m) {
+				r.WakeExpiry()
+				break
+			}
+		}
+	}
+	return nil
+}
+
+func (r *Revoker) confirmClock(ctx context.Context, m *Member) bool {
+	other, ok := m.target.(target.Clock)
+	if !ok {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	now, err := other.Now(ctx)
+	if err != nil || !r.clock.confirm(now) {
+		return false
+	}
+	r.log.Warn("a target's clock confirmed the jump of the wall clock", "target", m.name)
+	return true
+}

@@ -1,0 +1,172 @@
+package revoker
+
+import (
+	"context"
+	"time"
+
+	"github.com/daypass/daypass/internal/lease"
+	"github.com/daypass/daypass/internal/store"
+)
+
+// runExpirer ends active leases whose time is up, in pages, and sleeps until the next expiry.
+func (r *Revoker) runExpirer(ctx context.Context) error {
+	for {
+		next, err := r.expirePage(ctx)
+		if err != nil {
+			r.log.Error("end the leases that expired", "err", err)
+			next = time.Second
+		}
+		if ctx.Err() != nil || !pause(ctx, next, r.expire) {
+			return nil
+		}
+	}
+}
+
+// expirePage ends one page of leases and returns how long there is nothing more to do.
+func (r *Revoker) expirePage(ctx context.Context) (next time.Duration, err error) {
+	now := r.clock.Now()
+	var expired []store.Lease
+	next = time.Minute
+	err = r.store.View(ctx, func(tx *store.Tx) (err error) {
+		if expired, err = tx.Expired(now, page); err != nil || len(expired) > 0 {
+			return err
+		}
+		if expired, err = tx.Overdue(now, page); err != nil || len(expired) > 0 {
+			return err
+		}
+		if at, ok, err := tx.NextExpiry(); err != nil {
+			return err
+		} else if ok {
+			next = min(next, at.Sub(now))
+		}
+		return nil
+	})
+	if err != nil || len(expired) == 0 {
+		return next, err
+	}
+	return 0, r.end(ctx, expired, lease.Expired)
+}
+
+// end moves leases to revoking for a reason, in one transaction, and wakes their targets' queues. Leases that
+// ended meanwhile are left as they are.
+func (r *Revoker) end(ctx context.Context, leases []store.Lease, reason lease.Reason) error {
+	if len(leases) == 0 {
+		return nil
+	}
+	now := r.clock.Now()
+	ended := map[string]int{}
+	err := r.store.Update(ctx, func(tx *store.Tx) error {
+		clear(ended) // the store may run this again
+		for _, l := range leases {
+			current, err := tx.Lease(l.ID)
+			if err != nil {
+				return err
+			}
+			if stillDue(current, reason, now) {
+				if _, err := tx.Move(&current, lease.Ended, store.Why{Reason: reason, Now: now}); err != nil {
+					return err
+				}
+				ended[current.Target]++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for name, n := range ended {
+		r.figures.ended.WithLabelValues(string(reason)).Add(float64(n))
+		r.Wake(name)
+	}
+	return nil
+}
+
+// stillDue reports whether a lease read a moment ago is still to be ended: it may have been renewed or ended.
+func stillDue(l store.Lease, reason lease.Reason, now time.Time) bool {
+	if l.State != lease.Pending && l.State != lease.Active {
+		return false
+	}
+	return reason != lease.Expired || !l.ExpiresAt.After(now)
+}
+
+// runEnforcer ends what a crash left pending, then, at each wake, what locks and withdrawn issuers end.
+func (r *Revoker) runEnforcer(ctx context.Context) error {
+	enforced := map[string]bool{}
+	for {
+		err := r.endInterrupted(ctx)
+		if err == nil {
+			err = r.enforceLocks(ctx, enforced)
+		}
+		wait := time.Minute // a lock placed by another process is found in time
+		if err != nil && ctx.Err() == nil {
+			r.log.Error("end the leases that locks or a crash end", "err", err)
+			wait = time.Second
+		}
+		if !pause(ctx, wait, r.enforce) {
+			return nil
+		}
+	}
+}
+
+// endInterrupted ends the leases that an earlier boot left pending: nobody else will.
+func (r *Revoker) endInterrupted(ctx context.Context) error {
+	for {
+		var found []store.Lease
+		err := r.store.View(ctx, func(tx *store.Tx) (err error) {
+			found, err = tx.Interrupted(r.store.Boot(), page)
+			return err
+		})
+		if err != nil || len(found) == 0 {
+			return err
+		}
+		if err := r.end(ctx, found, lease.Interrupted); err != nil {
+			return err
+		}
+	}
+}
+
+// enforceLocks ends the live leases that active locks match, once for each lock: after that its leases are refused
+// before they live.
+func (r *Revoker) enforceLocks(ctx context.Context, enforced map[string]bool) error {
+	var locks []store.Lock
+	err := r.store.View(ctx, func(tx *store.Tx) (err error) {
+		locks, err = tx.ActiveLocks(r.clock.Now())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, lock := range locks {
+		if enforced[lock.ID] {
+			continue
+		}
+		if err := r.EndAll(ctx, lock.Filter(), lease.Locked); err != nil {
+			return err
+		}
+		enforced[lock.ID] = true
+	}
+	return nil
+}
+
+// EndAll ends all live leases that the filter matches, page by page. New ones must already be refused.
+func (r *Revoker) EndAll(ctx context.Context, filter store.Filter, reason lease.Reason) error {
+	filter.Live = true
+	for cursor := ""; ; {
+		var found []store.Lease
+		var next string
+		err := r.store.View(ctx, func(tx *store.Tx) (err error) {
+			found, next, err = tx.Leases(filter, cursor, page)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if err := r.end(ctx, found, reason); err != nil {
+			return err
+		}
+		if next == "" {
+			return nil
+		}
+		cursor = next
+	}
+}

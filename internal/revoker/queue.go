@@ -1,0 +1,199 @@
+package revoker
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/daypass/daypass/internal/fault"
+	"github.com/daypass/daypass/internal/lease"
+	"github.com/daypass/daypass/internal/store"
+)
+
+const (
+	page        = 512              // leases read from the store at once
+	revokeTime  = 30 * time.Second // how long one call to a target may take
+	recordTime  = 30 * time.Second // how long a record of it may wait for the store
+	firstRetry  = time.Second
+	longRetry   = 5 * time.Minute
+	stuckNotice = 8 // attempts after which a lease is named in the log each time
+)
+
+// queue revokes the leases of one target, as many at once as the budget allows.
+type queue struct {
+	revoker *Revoker
+	member  *Member
+	woken   chan struct{}
+	done    chan lease.ID // attempts that ended; each leaves inFlight
+}
+
+func newQueue(r *Revoker, m *Member) *queue {
+	return &queue{revoker: r, member: m, woken: make(chan struct{}, 1), done: make(chan lease.ID, budget)}
+}
+
+func (q *queue) wake() { signal(q.woken) }
+
+// run reads what is due and hands it out, until ctx ends or the target leaves the fleet. Attempts under way when
+// ctx ends are waited for: each is short, and its record is worth having.
+func (q *queue) run(ctx context.Context) {
+	inFlight := map[lease.ID]bool{} // owned by this goroutine
+	for {
+		started, next := q.start(ctx, inFlight)
+		if started && len(inFlight) < budget {
+			continue
+		}
+		if !q.wait(ctx, inFlight, next) {
+			break
+		}
+	}
+	for len(inFlight) > 0 {
+		delete(inFlight, <-q.done)
+	}
+}
+
+// start hands out due leases while the budget lasts. It reports whether it handed out any, and when to look again.
+func (q *queue) start(ctx context.Context, inFlight map[lease.ID]bool) (started bool, next time.Duration) {
+	now := time.Now()
+	if wait, open := q.member.revocations.open(now); open {
+		return false, wait
+	}
+	due, next, err := q.due(ctx, len(inFlight))
+	if err != nil {
+		q.revoker.log.Error("read the revocations that are due", "target", q.member.name, "err", err)
+		return false, time.Second
+	}
+	for _, l := range due {
+		if inFlight[l.ID] || q.member.holdsBack(l, q.revoker.clock.Now()) {
+			continue
+		}
+		select {
+		case q.member.revocations.slots <- struct{}{}:
+		default:
+			return started, time.Minute // full: an attempt that ends wakes us
+		}
+		inFlight[l.ID] = true
+		started = true
+		go q.attempt(ctx, l)
+	}
+	return started, next
+}
+
+// due reads the leases to revoke now, and when the next one will be due.
+func (q *queue) due(ctx context.Context, inFlight int) (due []store.Lease, next time.Duration, err error) {
+	now := q.revoker.clock.Now()
+	err = q.revoker.store.View(ctx, func(tx *store.Tx) (err error) {
+		due, err = tx.Due(q.member.name, now, page+inFlight)
+		if err != nil || len(due) > 0 {
+			return err
+		}
+		next = time.Minute
+		if at, ok, err := tx.NextDue(q.member.name); err != nil {
+			return err
+		} else if ok {
+			next = min(next, at.Sub(now))
+		}
+		return nil
+	})
+	return due, next, err
+}
+
+// wait sleeps until there may be work, and reports whether to go on.
+func (q *queue) wait(ctx context.Context, inFlight map[lease.ID]bool, next time.Duration) bool {
+	if next <= 0 {
+		next = time.Second
+	}
+	timer := time.NewTimer(next)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-q.member.retired:
+		return false
+	case id := <-q.done:
+		delete(inFlight, id)
+		q.drain(inFlight)
+	case <-q.woken:
+	case <-timer.C:
+	}
+	return true
+}
+
+// drain takes the other attempts that have ended, so that one read of the store serves them all.
+func (q *queue) drain(inFlight map[lease.ID]bool) {
+	for {
+		select {
+		case id := <-q.done:
+			delete(inFlight, id)
+		default:
+			return
+		}
+	}
+}
+
+// attempt revokes one lease at the target and records the proof, or when to try again.
+func (q *queue) attempt(ctx context.Context, l store.Lease) {
+	defer func() {
+		q.member.revocations.leave()
+		q.done <- l.ID
+	}()
+	ctx = context.WithoutCancel(ctx)
+	err := q.call(ctx, l)
+	ctx, cancel := context.WithTimeout(ctx, recordTime)
+	defer cancel()
+	if err != nil {
+		q.postpone(ctx, l, err)
+		return
+	}
+	q.prove(ctx, l)
+}
+
+func (q *queue) call(ctx context.Context, l store.Lease) error {
+	ctx, cancel := context.WithTimeout(ctx, revokeTime)
+	defer cancel()
+	return q.member.revoke(ctx, string(l.ID))
+}
+
+// prove records the target's proof. When the store cannot record it, the lease stays revoking and is revoked
+// again later: the target is asked twice, the promise is kept.
+func (q *queue) prove(ctx context.Context, l store.Lease) {
+	now := q.revoker.clock.Now()
+	err := q.revoker.store.Update(ctx, func(tx *store.Tx) error {
+		current, err := tx.Lease(l.ID)
+		if err != nil || current.State == lease.Revoked {
+			return err
+		}
+		_, err = tx.Move(&current, lease.Proved, store.Why{Now: now})
+		return err
+	})
+	if err != nil {
+		q.revoker.log.Error("record the death of a credential", "lease", l.ID, "target", q.member.name, "err", err)
+		return
+	}
+	q.revoker.figures.revocations.WithLabelValues(q.member.name, "proved").Inc()
+	q.revoker.figures.revocationAge.Observe(now.Sub(l.EndedAt).Seconds())
+	q.revoker.announce(l.ID)
+}
+
+// postpone records a failed attempt. There is no last attempt.
+func (q *queue) postpone(ctx context.Context, l store.Lease, cause error) {
+	q.revoker.figures.revocations.WithLabelValues(q.member.name, "failed").Inc()
+	attempt := l.Attempt + 1
+	next := q.revoker.clock.Now().Add(backOff(attempt))
+	level := q.revoker.log.Info
+	if attempt >= stuckNotice {
+		level = q.revoker.log.Warn
+	}
+	level("a revocation must be tried again", "lease", l.ID, "target", q.member.name, "attempt", attempt, "next", next, "err", cause)
+	err := q.revoker.store.Update(ctx, func(tx *store.Tx) error {
+		return tx.Retry(l.ID, attempt, next, cause.Error())
+	})
+	if err != nil && !fault.Is(err, fault.Conflict) {
+		q.revoker.log.Error("record a failed revocation", "lease", l.ID, "target", q.member.name, "err", err)
+	}
+}
+
+// backOff doubles from a second to five minutes, with a quarter of jitter.
+func backOff(attempt int) time.Duration {
+	d := min(firstRetry<<min(attempt-1, 20), longRetry)
+	return d - rand.N(d/4+1)
+}

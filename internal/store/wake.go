@@ -1,0 +1,86 @@
+package store
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/daypass/daypass/internal/lease"
+	"github.com/daypass/daypass/ledger"
+)
+
+// NextExpiry returns when the next active lease expires, which may have passed already; false where none is active.
+func (tx *Tx) NextExpiry() (time.Time, bool, error) {
+	var earliest int64
+	err := tx.one(`select coalesce(min(at), 0) from (
+		select (select min(wake) from leases where state = 'active' and target = t.target) as at from tallies t
+			where t.target > '' and t.role = '' and t.issuer_url = '' and t.subject = '' and t.active > 0) wakes`,
+		nil, &earliest)
+	return instant(earliest), earliest != 0, failed("read the next expiry", err)
+}
+
+// NextDue returns when the next revocation at a target is due, which may have passed already; false where none is.
+func (tx *Tx) NextDue(target string) (time.Time, bool, error) {
+	var earliest int64
+	err := tx.one(`select coalesce(min(wake), 0) from leases where state = 'revoking' and target = $1`,
+		[]any{target}, &earliest)
+	return instant(earliest), earliest != 0, failed("read when target "+strconv.Quote(target)+" has work", err)
+}
+
+// Overdue returns pending leases that have outlived their time: whoever granted them could not record how it ended.
+func (tx *Tx) Overdue(now time.Time, limit int) ([]Lease, error) {
+	return tx.leases("read the overdue leases", `select `+leaseColumns+` from leases
+		where state = 'pending' and expires_at <= $1 limit $2`, micros(now), limit)
+}
+
+// CountLive counts the leases of a filter that have not ended: what a lock would end now.
+func (tx *Tx) CountLive(f Filter) (n int, err error) {
+	f.Live = true
+	for cursor := ""; ; {
+		page, next, err := tx.Leases(f, cursor, scanBudget)
+		if err != nil {
+			return 0, err
+		}
+		for _, l := range page {
+			if l.State == lease.Pending || l.State == lease.Active {
+				n++
+			}
+		}
+		if next == "" {
+			return n, nil
+		}
+		cursor = next
+	}
+}
+
+// RaiseEpoch makes the epoch later than one that a target has seen, with the entry epoch.
+func (tx *Tx) RaiseEpoch(seen int64) error {
+	if seen < tx.store.Epoch() {
+		return nil
+	}
+	if err := tx.setMeta(metaEpoch, strconv.FormatInt(seen+1, 10)); err != nil {
+		return err
+	}
+	if _, err := tx.Append(ledger.Entry{Event: ledger.Epoch, Count: seen + 1}); err != nil {
+		return err
+	}
+	tx.group.after = append(tx.group.after, func() { tx.store.epoch.Store(seen + 1) })
+	return nil
+}
+
+// metaQuarantine prefixes the name of a target.
+const metaQuarantine = "quarantine:"
+
+// SetQuarantine keeps until when nothing unknown to the store is destroyed at a target.
+func (tx *Tx) SetQuarantine(target string, until time.Time) error {
+	return tx.setMeta(metaQuarantine+target, strconv.FormatInt(micros(until), 10))
+}
+
+// Quarantine returns the time of [Tx.SetQuarantine], zero where there is none.
+func (tx *Tx) Quarantine(target string) (time.Time, error) {
+	text, err := tx.meta(metaQuarantine + target)
+	if err != nil || text == "" {
+		return time.Time{}, err
+	}
+	until, err := strconv.ParseInt(text, 10, 64)
+	return instant(until), failed("read the quarantine of target "+strconv.Quote(target), err)
+}
