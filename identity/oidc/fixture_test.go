@@ -153,6 +153,11 @@ func fixture(t *testing.T, algorithm string) *identitytest.Fixture {
 	return f
 }
 
+// publicKey returns a key the way issuers publish it.
+func publicKey(k *testissuer.Key) jose.JSONWebKey {
+	return jose.JSONWebKey{Key: k.Signer.Public(), KeyID: k.ID, Algorithm: k.Algorithm, Use: "sig"}
+}
+
 func publishUnfit(t *testing.T, issuer *testissuer.Issuer, kind string) string {
 	id := "unfit-" + kind
 	switch kind {

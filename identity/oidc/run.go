@@ -47,6 +47,9 @@ func (c *cache) rest() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
+	if c.failing && c.usable(now) != nil {
+		return idle // the last good keys will do meanwhile
+	}
 	wake := c.begun.Add(c.floor)
 	if set := c.usable(now); set != nil && set.dueAt.After(wake) {
 		wake = set.dueAt
