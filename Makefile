@@ -1,0 +1,99 @@
+# Daypass. A bare `make` prints this help.
+#
+# Each target that has a line starting with `##` above it shows in the help.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-builtin-rules --warn-undefined-variables
+.DEFAULT_GOAL := help
+
+# The version is read once, here: Go's own stamping stops the build in a clone that another user owns.
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
+GOBUILD := CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+
+FUZZTIME     ?= 60s
+CRASH_ROUNDS ?= 200
+
+# Rooms whose tests take seconds also under the race detector. `make test` runs it on all the others as well.
+FAST := ./secret/... ./api/... ./ledger/... ./identity/... ./target/targettest/... ./client/... \
+        ./internal/access/... ./internal/agent/... ./internal/broker/... ./internal/fault/... ./internal/keyring/... \
+        ./internal/lease/... ./internal/policy/... ./internal/revoker/... ./internal/source/...
+
+## help: print this help
+.PHONY: help
+help:
+	@echo "Daypass: make TARGET"
+	@echo
+	@sed -n 's/^## \([a-z]*\): \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
+	@echo
+	@echo "Settings: FUZZTIME=$(FUZZTIME) CRASH_ROUNDS=$(CRASH_ROUNDS)"
+
+## build: build bin/daypass, static and without paths of this machine
+.PHONY: build
+build:
+	$(GOBUILD) -o bin/daypass ./cmd/daypass
+
+## demo: build, then show the whole job on real servers, in under a minute
+.PHONY: demo
+demo: build
+	@scripts/install-deps demo
+	@$(GOBUILD) -o bin/testissuer ./internal/testissuer/cmd/testissuer
+	@$(GOBUILD) -o bin/demo ./internal/demo
+	@bin/demo
+
+## test: install what the tests need, then run all of them
+.PHONY: test
+test:
+	@scripts/install-deps test
+	go test -timeout 30m ./...
+	go test -race -timeout 30m $(FAST)
+
+## check: format, vet, lint, architecture and the race detector on the fast rooms
+.PHONY: check
+check: format vet lint
+	go test ./internal/arch ./docs
+	go test -race $(FAST)
+
+.PHONY: format
+format:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "gofmt these files:"; echo "$$unformatted"; exit 1; fi
+
+.PHONY: vet
+vet:
+	go vet ./...
+
+## lint: run the pinned linter (the first run builds it, which takes minutes)
+.PHONY: lint
+lint: bin/golangci-lint
+	bin/golangci-lint run ./...
+
+bin/golangci-lint: tools/go.mod tools/go.sum
+	cd tools && CGO_ENABLED=0 go build -buildvcs=false -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+## fuzz: run each fuzzer for FUZZTIME
+.PHONY: fuzz
+fuzz:
+	@scripts/fuzz $(FUZZTIME)
+
+## bench: measure against the floors and print ratios (see BENCHMARKS.md)
+.PHONY: bench
+bench:
+	@scripts/install-deps test
+	go run ./internal/bench
+
+## crash: kill the broker CRASH_ROUNDS times at random instants and audit what is left
+.PHONY: crash
+crash:
+	@scripts/install-deps test
+	CRASH_ROUNDS=$(CRASH_ROUNDS) go test -count=1 -timeout 3h -v -run Crash ./internal/crash
+
+## generate: write docs/reference from the code
+.PHONY: generate
+generate:
+	go test ./docs -run Reference -update
+
+## clean: remove what the build made
+.PHONY: clean
+clean:
+	rm -rf bin dist
