@@ -20,18 +20,22 @@ func (c *checker) explain(text policyText, tree *ast.Policy, message string) *so
 	if from == 0 {
 		offset = text.head()
 	}
-	if word := subject[strings.LastIndexAny(subject, ".:")+1:]; word != "" {
-		if id, ok := strings.CutSuffix(word, `"`); ok {
-			word = strings.TrimPrefix(id, `"`)
-		}
-		if found := text.find(word, from, to); found >= 0 {
+	for word := subject; word != ""; word = behind(word) {
+		if found := text.find(strings.Trim(word, `"`), from, to); found >= 0 {
 			offset = found
-		} else if found := text.find(subject, from, to); found >= 0 {
-			offset = found
+			break
 		}
 	}
 	plain, hint := c.plain(message, subject)
 	return text.errorAt(offset, plain, hint)
+}
+
+// behind returns what follows the first dot or double colon of a name.
+func behind(name string) string {
+	if i := strings.IndexAny(name, ".:"); i >= 0 {
+		return strings.TrimLeft(name[i+1:], ":")
+	}
+	return ""
 }
 
 // narrow returns the tokens of the part of a policy that gives message: a clause, and within it the first part
@@ -109,7 +113,7 @@ func (c *checker) plain(message, subject string) (text, hint string) {
 	case strings.HasPrefix(message, "unrecognized entity type"):
 		types := append(slices.Collect(maps.Keys(c.vocabulary.principals)), kindIssuer, kindTarget, kindRole, kindLease, kindSystem)
 		if strings.HasSuffix(subject, "::Workload") {
-			return fmt.Sprintf("no issuer has principals of type %s", subject), "an issuer's preset gives the type: " + source.Suggest(subject, "types", types)
+			return fmt.Sprintf("no issuer has principals of type %s", subject), "an issuer's preset gives the type: " + source.Suggest(subject, "types", c.vocabulary.types())
 		}
 		return fmt.Sprintf("there is no type %s", subject), source.Suggest(subject, "types", types)
 	case strings.HasPrefix(message, "unable to find an applicable action"):
@@ -144,14 +148,19 @@ func (c *checker) noAttribute(message, subject string) (text, hint string) {
 		}
 	} else {
 		known = []string{"now", "source_ip", "ttl", "country", "local"}
-		for _, zone := range c.vocabulary.zones {
-			known = append(known, "local."+zone.String())
-		}
 	}
-	if after, isLocal := strings.CutPrefix(subject, "local."); isLocal && owner == "context" {
-		return fmt.Sprintf("time zone %q is not offered to policies", after), "add it to time_zones in daypass.yaml, or use one of: " + strings.Join(known[5:], ", ")
+	if zone := strings.TrimPrefix(subject, "local."); owner == "context" && (strings.Contains(zone, "/") || zone == "UTC") {
+		return fmt.Sprintf("time zone %q is not offered to policies", zone), "add it to time_zones in daypass.yaml; " + source.Suggest(zone, "zones", c.zoneNames())
 	}
 	return fmt.Sprintf("%s has no attribute %q", owner, subject), source.Suggest(subject, "attributes", known)
+}
+
+func (c *checker) zoneNames() []string {
+	var names []string
+	for _, zone := range c.vocabulary.zones {
+		names = append(names, zone.String())
+	}
+	return names
 }
 
 // ask returns the condition that has to stand before the use of an optional attribute.

@@ -87,7 +87,7 @@ func Compile(cfg *access.Config, zones []*time.Location) (*Engine, error) {
 }
 
 // Schema returns the vocabulary in Cedar's schema language.
-func (e *Engine) Schema() string { return e.vocabulary.schema() }
+func (e *Engine) Schema() string { return e.vocabulary.schema(e.vocabulary.types()) }
 
 func (e *Engine) compileFile(check *checker, file access.PolicyFile, ids map[string]source.Place) error {
 	text, err := source.NewFile(file.Path, file.Text)
@@ -160,8 +160,12 @@ func compileIssuer(issuer access.Issuer) compiledIssuer {
 	return compiled
 }
 
-func issuerUID(name string) cedar.EntityUID { return cedar.NewEntityUID(kindIssuer, cedar.String(name)) }
+func issuerUID(name string) cedar.EntityUID {
+	return cedar.NewEntityUID(kindIssuer, cedar.String(name))
+}
 
-func targetUID(name string) cedar.EntityUID { return cedar.NewEntityUID(kindTarget, cedar.String(name)) }
+func targetUID(name string) cedar.EntityUID {
+	return cedar.NewEntityUID(kindTarget, cedar.String(name))
+}
 
 func actionUID(a Action) cedar.EntityUID { return cedar.NewEntityUID("Action", cedar.String(a)) }

@@ -7,8 +7,10 @@ import (
 	"strings"
 
 	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/types"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
 	"github.com/cedar-policy/cedar-go/x/exp/schema"
+	"github.com/cedar-policy/cedar-go/x/exp/schema/resolved"
 	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
 
 	"github.com/daypass/daypass/internal/source"
@@ -21,25 +23,53 @@ type checker struct {
 }
 
 func newChecker(v *vocabulary) (*checker, error) {
-	var s schema.Schema
-	if err := s.UnmarshalCedar([]byte(v.schema())); err != nil {
-		return nil, fmt.Errorf("the generated schema: %w", err)
-	}
-	resolved, err := s.Resolve()
+	whole, err := resolve(v)
 	if err != nil {
 		return nil, fmt.Errorf("the generated schema: %w", err)
 	}
-	return &checker{vocabulary: v, strict: validate.New(resolved, validate.WithStrict())}, nil
+	return &checker{vocabulary: v, strict: validate.New(whole, validate.WithStrict())}, nil
+}
+
+// resolve returns the schema of a vocabulary. It is put together from one schema per type of principal, because
+// Cedar lets GitHub::Workload and Workload not stand in one text, although both are fine in one validator.
+func resolve(v *vocabulary) (*resolved.Schema, error) {
+	whole := &resolved.Schema{
+		Entities: map[cedar.EntityType]resolved.Entity{}, Enums: map[cedar.EntityType]resolved.Enum{},
+		Namespaces: map[types.Path]resolved.Namespace{}, Actions: map[cedar.EntityUID]resolved.Action{},
+	}
+	for _, principal := range v.types() {
+		var s schema.Schema
+		if err := s.UnmarshalCedar([]byte(v.schema([]string{principal}))); err != nil {
+			return nil, err
+		}
+		part, err := s.Resolve()
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(whole.Namespaces, part.Namespaces)
+		maps.Copy(whole.Entities, part.Entities)
+		for uid, action := range part.Actions {
+			if known, ok := whole.Actions[uid]; ok {
+				known.AppliesTo.Principals = append(known.AppliesTo.Principals, action.AppliesTo.Principals...)
+				continue
+			}
+			whole.Actions[uid] = action
+		}
+	}
+	return whole, nil
 }
 
 // parse reads one policy.
 func parse(text policyText) (*cedar.Policy, *source.Error) {
+	if len(text.tokens) == 1 {
+		return nil, text.errorAt(text.start(), "a policy is missing before this ;", "remove it")
+	}
 	list, err := cedar.NewPolicyListFromBytes(text.file.Name, []byte(text.text()))
 	if err != nil {
 		return nil, syntax(text, err)
 	}
 	if len(list) != 1 {
-		return nil, text.errorAt(text.start(), "a policy is missing before this ;", "remove it")
+		return nil, text.errorAt(text.start(), "the policy cannot be read", "")
 	}
 	return list[0], nil
 }
@@ -56,23 +86,28 @@ func syntax(text policyText, err error) *source.Error {
 	if line == 1 {
 		column += start.Column - 1
 	}
-	message, hint := plainCedarSyntax(what)
-	return text.file.Error(start.Line+line-1, column, message, hint)
-}
-
-// plainCedarSyntax says in plain words what the Cedar parser found: `"token": message`.
-func plainCedarSyntax(what string) (message, hint string) {
-	quoted, found, ok := strings.Cut(what, `: `)
-	if !ok {
-		return "the policy cannot be read: " + what, ""
+	line += start.Line - 1
+	at := len(text.tokens) - 1
+	for i, t := range text.tokens {
+		if p := text.file.PlaceOf(t.offset); p.Line == line && p.Column == column {
+			at = i
+		}
 	}
-	if _, want, exact := strings.Cut(found, " want "); exact {
-		return fmt.Sprintf("%s stands where %q belongs", quoted, want), ""
+	_, found, _ := strings.Cut(what, `: `)
+	want, exact := "", false
+	if _, want, exact = strings.Cut(found, " want "); exact || strings.Contains(found, "unexpected effect") {
+		if strings.HasPrefix(found, "exact") || !exact { // the parser has gone on by one
+			at = max(at-1, 0)
+		}
 	}
-	if strings.Contains(found, "unexpected effect") {
-		return quoted + " starts no policy", "a policy starts with permit or forbid"
+	token := text.tokens[at]
+	switch {
+	case exact:
+		return text.errorAt(token.offset, fmt.Sprintf("%q stands where %q belongs", token.text, want), "")
+	case strings.Contains(found, "unexpected effect"):
+		return text.errorAt(token.offset, fmt.Sprintf("%q starts no policy", token.text), "a policy starts with permit or forbid")
 	}
-	return fmt.Sprintf("the policy cannot be read at %s: %s", quoted, found), ""
+	return text.errorAt(token.offset, fmt.Sprintf("the policy cannot be read at %q: %s", token.text, found), "")
 }
 
 // policy returns everything that is wrong with a policy.
@@ -81,7 +116,11 @@ func (c *checker) policy(text policyText, p *cedar.Policy) source.Errors {
 	var wrong source.Errors
 	wrong = append(wrong, c.entities(text, tree)...)
 	if messages := c.messages(tree); len(messages) > 0 {
+		const never = "unable to find an applicable action"
 		for _, message := range messages {
+			if strings.HasPrefix(message, never) && len(messages) > 1 {
+				continue // it follows from the others
+			}
 			wrong = append(wrong, c.explain(text, tree, message))
 		}
 		return wrong

@@ -117,11 +117,18 @@ func union(issuers []access.Issuer) (map[string]access.ClaimType, error) {
 	return claims, wrong.Err()
 }
 
-// schema returns the vocabulary in Cedar's schema language.
-func (v *vocabulary) schema() string {
+// types returns the types of principals, sorted.
+func (v *vocabulary) types() []string { return slices.Sorted(maps.Keys(v.principals)) }
+
+// schema returns the vocabulary in Cedar's schema language, with the given types of principals.
+func (v *vocabulary) schema(types []string) string {
 	var text strings.Builder
-	text.WriteString("// What Daypass policies may speak of, drawn from the access configuration.\n\n")
-	types := slices.Sorted(maps.Keys(v.principals))
+	text.WriteString("// What Daypass policies may speak of, drawn from the access configuration.\n")
+	if len(types) > 1 && slices.Contains(types, access.GenericType) {
+		text.WriteString("// Cedar's own tools want it once without Workload and once without the namespaces: they let no type of a\n")
+		text.WriteString("// namespace share its last name with one outside.\n")
+	}
+	text.WriteString("\n")
 	for _, name := range types {
 		v.principal(&text, name)
 	}

@@ -48,7 +48,7 @@ func NewFile(name, text string) (*File, error) {
 		for offset, r := range line {
 			column++
 			if message := refused(r, line[offset:]); message != "" {
-				wrong = append(wrong, &Error{File: name, Line: i + 1, Column: column, Message: message,
+				wrong = append(wrong, &Error{File: name, Line: i + 1, Column: column, Message: message, Excerpt: conceal(visible(line)),
 					Hint: "remove it; where it is part of a value, write it as an escape"})
 				break
 			}
@@ -72,6 +72,18 @@ func refused(r rune, rest string) string {
 		return fmt.Sprintf("character %U breaks the line for some readers and not for others", r)
 	}
 	return ""
+}
+
+// visible returns line with a sign in place of every character that a file may not have.
+func visible(line string) string {
+	var shown strings.Builder
+	for offset, r := range line {
+		if refused(r, line[offset:]) != "" {
+			r = utf8.RuneError
+		}
+		shown.WriteRune(r)
+	}
+	return shown.String()
 }
 
 // Reorders reports whether r changes the order in which the text around it is shown.
