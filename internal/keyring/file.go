@@ -20,14 +20,14 @@ const maxFile = 256
 func Path(reference string) (string, error) {
 	u, err := url.Parse(reference)
 	if err != nil {
-		return "", fmt.Errorf("master key reference: %w", errors.Unwrap(err)) // without the reference: it may hold a password
+		return "", errors.New("master key reference: not a URL such as file:///path") // the text may hold a password
 	}
 	if u.Scheme != "file" {
 		return "", fmt.Errorf("master key reference: %q is not supported, only file:///path", u.Scheme)
 	}
 	if u.Host != "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.Opaque != "" ||
 		!filepath.IsAbs(u.Path) || filepath.Clean(u.Path) != u.Path {
-		return "", fmt.Errorf("master key reference: %q is not file:// and an absolute path without dots", reference)
+		return "", fmt.Errorf("master key reference: %q is not file:// and an absolute path without dots", u.Redacted())
 	}
 	return u.Path, nil
 }
@@ -49,6 +49,7 @@ func Load(reference string) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the master key %q: %w", path, err)
 	}
+	defer clear(master)
 	return newKey(master)
 }
 
@@ -114,22 +115,23 @@ func isText(b []byte) bool {
 func Create(path string) (*Key, error) {
 	master := make([]byte, keySize)
 	rand.Read(master) // never fails: crypto/rand ends the process instead
+	defer clear(master)
 	key, err := newKey(master)
 	if err != nil {
 		return nil, err
 	}
-	if err := key.write(path); err != nil {
+	if err := write(path, master); err != nil {
 		return nil, fmt.Errorf("create the master key: %w", err)
 	}
 	return key, nil
 }
 
-func (k *Key) write(path string) error {
+func write(path string, master []byte) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // O_EXCL follows no link either
 	if err != nil {
 		return err
 	}
-	_, err = file.WriteString(base64.StdEncoding.EncodeToString(k.text()) + "\n")
+	_, err = file.WriteString(base64.StdEncoding.EncodeToString(master) + "\n")
 	err = errors.Join(err, file.Sync(), file.Close())
 	if err == nil {
 		err = syncDir(filepath.Dir(path))

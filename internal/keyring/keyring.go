@@ -49,19 +49,18 @@ const (
 type Key struct {
 	id   [idSize]byte
 	wrap func() cipher.AEAD // under a key derived from the master key for wrapping alone
-	text func() []byte      // the master key itself, for Create to write
 }
 
-// newKey returns the master key with these 32 bytes, which it keeps.
+// newKey returns the master key with these 32 bytes. It keeps keys derived from them, not the bytes.
 func newKey(master []byte) (*Key, error) {
 	if len(master) != keySize {
 		return nil, fmt.Errorf("a master key has %d bytes, not %d", keySize, len(master))
 	}
-	id, err := hkdf.Expand(sha256.New, master, idUse, idSize)
+	id, err := hkdf.Key(sha256.New, master, nil, idUse, idSize)
 	if err != nil {
 		return nil, fmt.Errorf("derive the master key's ID: %w", err)
 	}
-	wrapKey, err := hkdf.Expand(sha256.New, master, wrapUse, keySize)
+	wrapKey, err := hkdf.Key(sha256.New, master, nil, wrapUse, keySize)
 	if err != nil {
 		return nil, fmt.Errorf("derive the wrapping key: %w", err)
 	}
@@ -72,7 +71,6 @@ func newKey(master []byte) (*Key, error) {
 	return &Key{
 		id:   [idSize]byte(id),
 		wrap: func() cipher.AEAD { return wrap },
-		text: func() []byte { return master },
 	}, nil
 }
 
