@@ -188,7 +188,8 @@ func (v *Verifier) trust(vkey string) error {
 		return err
 	}
 	// Package note reads some spellings more than it writes; keys are compared as text here.
-	raw, err := base64.StdEncoding.Strict().DecodeString(vkey[strings.LastIndexByte(vkey, '+')+1:])
+	parts := strings.SplitN(vkey, "+", 3) // name, hash, key: base64 may hold a plus of its own
+	raw, err := base64.StdEncoding.Strict().DecodeString(parts[len(parts)-1])
 	if err != nil || fmt.Sprintf("%s+%08x+%s", key.Name(), key.KeyHash(), base64.StdEncoding.EncodeToString(raw)) != vkey {
 		return fmt.Errorf("verifier key %q: %w", vkey, ErrFormat)
 	}
