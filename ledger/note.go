@@ -270,7 +270,19 @@ func openNote(text string) (*note.Note, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: not a signed note", ErrFormat)
 	}
-	return unverified.Note, nil
+	n := unverified.Note
+	// Package note passes over repeated lines and loose last bits of base64. A signed text has one spelling here.
+	again, err := note.Sign(n)
+	if err != nil || string(again) != text || slices.ContainsFunc(n.UnverifiedSigs, isLoose) {
+		return nil, fmt.Errorf("%w: a note in another spelling", ErrFormat)
+	}
+	return n, nil
+}
+
+// isLoose reports whether a signature's base64 is not the only spelling of its bytes.
+func isLoose(s note.Signature) bool {
+	_, err := base64.StdEncoding.Strict().DecodeString(s.Base64)
+	return err != nil || strings.ContainsAny(s.Base64, "\r\n")
 }
 
 // readCheckpoint reads a checkpoint without checking its signatures. Only the spelling of [Signer.Checkpoint] is

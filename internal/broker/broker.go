@@ -127,3 +127,6 @@ func (b *Broker) Run(ctx context.Context) error {
 		b.rates.forget(time.Now())
 	}
 }
+
+// VerifierKey is the public key that the ledger's receipts and checkpoints verify under.
+func (b *Broker) VerifierKey() string { return b.signer.VerifierKey() }

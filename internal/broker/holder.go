@@ -85,7 +85,7 @@ type renewal struct {
 	role      access.Role
 	lease     store.Lease
 	asked     time.Duration
-	ttl       time.Duration
+	expiresAt time.Time // never before the expiry that the lease has
 	clamped   bool
 }
 
@@ -155,9 +155,11 @@ func (b *Broker) decideRenewal(ctx context.Context, r *renewal) (err error) {
 	if left < time.Second {
 		return fault.New(fault.Conflict, op, "the lease has reached the role's maximum; acquire a new one")
 	}
-	if r.ttl, r.clamped, err = chooseTTL(r.role, r.asked, min(left, r.role.TTL.Max)); err != nil {
+	ttl, clamped, err := chooseTTL(r.role, r.asked, min(left, r.role.TTL.Max))
+	if err != nil {
 		return err
 	}
+	r.expiresAt, r.clamped = later(r.lease.ExpiresAt, now.Add(ttl)), clamped
 	on := policy.OnRole(r.lease.Role)
 	d := r.view.Policy.Decide(policy.Request{
 		Principal: r.principal,
@@ -165,7 +167,7 @@ func (b *Broker) decideRenewal(ctx context.Context, r *renewal) (err error) {
 		Resource:  on,
 		Now:       now,
 		SourceIP:  r.who.origin.SourceIP,
-		TTL:       r.ttl,
+		TTL:       ttl,
 	})
 	if !d.Allow {
 		return b.deny(ctx, b.newDecision(r.view, r.principal, policy.Renew, on, d, now), "the renewal was denied")
@@ -218,7 +220,6 @@ func wholeNumbers(value any) any {
 
 // bound records how long the credential may live from now on, before the target is asked.
 func (b *Broker) bound(ctx context.Context, r *renewal) error {
-	now := b.clock.Now()
 	return b.store.Update(ctx, func(tx *store.Tx) error {
 		if err := b.checkRevision(tx, r.view); err != nil {
 			return err
@@ -228,7 +229,7 @@ func (b *Broker) bound(ctx context.Context, r *renewal) error {
 			return err
 		}
 		r.lease = current
-		return tx.Renew(&r.lease, later(current.NativeUntil, now.Add(r.ttl)))
+		return tx.Renew(&r.lease, later(current.NativeUntil, r.expiresAt))
 	})
 }
 
@@ -240,8 +241,7 @@ func (b *Broker) extend(ctx context.Context, r *renewal) error {
 	}
 	callCtx, cancel := context.WithTimeout(ctx, grantTime)
 	defer cancel()
-	now := b.clock.Now()
-	if err := m.Renew(callCtx, string(r.lease.ID), r.lease.NativeUntil.Sub(now)); err != nil {
+	if err := m.Renew(callCtx, string(r.lease.ID), r.lease.NativeUntil.Sub(b.clock.Now())); err != nil {
 		return err
 	}
 	recordCtx, cancelRecord := context.WithTimeout(ctx, recordTime)
@@ -252,7 +252,7 @@ func (b *Broker) extend(ctx context.Context, r *renewal) error {
 			return err
 		}
 		r.lease = current
-		_, err = tx.Extend(&r.lease, later(current.ExpiresAt, now.Add(r.ttl)), now)
+		_, err = tx.Extend(&r.lease, later(current.ExpiresAt, r.expiresAt), b.clock.Now())
 		return err
 	})
 	if err == nil {

@@ -30,7 +30,7 @@ func newClock(wall func() time.Time) *Clock {
 	return &Clock{wall: wall, start: wall()}
 }
 
-// Now returns the time to judge leases by, in UTC.
+// Now returns the time to judge leases by, in UTC and in whole microseconds, as the store keeps times.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -41,7 +41,7 @@ func (c *Clock) Now() time.Time {
 	if !c.jumped {
 		c.accepted = gained // small corrections are followed at once
 	}
-	return c.start.Round(0).Add(elapsed + c.accepted).UTC()
+	return c.start.Round(0).Add(elapsed + c.accepted).UTC().Truncate(time.Microsecond)
 }
 
 // Jumped reports whether the wall clock is not believed, and how far it is off.
