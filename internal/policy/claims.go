@@ -36,9 +36,9 @@ func (e *mismatchError) Error() string {
 	return fmt.Sprintf("claim %q of issuer %q is declared as %s, the token has %s", e.claim, e.issuer, e.declared, e.found)
 }
 
-// attributes returns the claims that the issuer declares as a record.
+// attributes checks all claims that the issuer declares, and returns those that policies can see as a record.
 func (i compiledIssuer) attributes(claims map[string]any) (cedar.Record, error) {
-	record := make(cedar.RecordMap, len(i.claims))
+	record := cedar.RecordMap{}
 	for _, c := range i.claims {
 		value, ok := claims[c.name]
 		if !ok || value == nil {
@@ -48,7 +48,9 @@ func (i compiledIssuer) attributes(claims map[string]any) (cedar.Record, error) 
 		if !ok {
 			return cedar.Record{}, &mismatchError{i.name, c.name, c.kind, typeOf(value)}
 		}
-		record[c.key] = converted
+		if c.used {
+			record[c.key] = converted
+		}
 	}
 	return cedar.NewRecord(record), nil
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -140,15 +141,9 @@ func (e *Engine) resource(r Resource) cedar.Entity {
 // context returns the circumstances of a request. What is not known is not there, so that policies that ask for
 // it fail.
 func (e *Engine) context(r Request) cedar.Record {
-	local := make(cedar.RecordMap, len(e.zones))
-	for _, z := range e.zones {
-		hour, minute, weekday := localTime(r.Now, z.location)
-		local[z.key] = cedar.NewRecord(cedar.RecordMap{
-			"hour": cedar.Long(hour), "minute": cedar.Long(minute), "weekday": cedar.Long(weekday),
-		})
-	}
-	record := cedar.RecordMap{
-		"now": cedar.NewDatetime(r.Now), "ttl": cedar.NewDuration(r.TTL), "local": cedar.NewRecord(local),
+	record := cedar.RecordMap{"now": cedar.NewDatetime(r.Now), "ttl": cedar.NewDuration(r.TTL)}
+	if e.usage.wantsLocal() {
+		record["local"] = e.local(r.Now)
 	}
 	if address := plainAddress(r.SourceIP); address.IsValid() {
 		record["source_ip"] = cedar.IPAddr(netip.PrefixFrom(address, address.BitLen()))
@@ -157,6 +152,18 @@ func (e *Engine) context(r Request) cedar.Record {
 		record["country"] = cedar.String(r.Country)
 	}
 	return cedar.NewRecord(record)
+}
+
+// local returns the wall clocks of all zones.
+func (e *Engine) local(now time.Time) cedar.Record {
+	local := make(cedar.RecordMap, len(e.zones))
+	for _, z := range e.zones {
+		hour, minute, weekday := localTime(now, z.location)
+		local[z.key] = cedar.NewRecord(cedar.RecordMap{
+			"hour": cedar.Long(hour), "minute": cedar.Long(minute), "weekday": cedar.Long(weekday),
+		})
+	}
+	return cedar.NewRecord(local)
 }
 
 // plainAddress drops what would let one address be written in two ways: IPv4 within IPv6, and zones.

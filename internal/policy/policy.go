@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/x/exp/ast"
 
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/source"
@@ -28,6 +29,7 @@ import (
 type Engine struct {
 	vocabulary *vocabulary
 	index      *index
+	usage      usage
 	names      map[cedar.PolicyID]string // as reasons show them
 	effects    map[cedar.PolicyID]cedar.Effect
 	roles      map[string]cedar.Entity
@@ -47,6 +49,7 @@ type claim struct {
 	name string
 	key  cedar.String
 	kind access.ClaimKind
+	used bool // some policy can see it
 }
 
 type zone struct {
@@ -67,13 +70,10 @@ func Compile(cfg *access.Config, zones []*time.Location) (*Engine, error) {
 	}
 	e := &Engine{
 		vocabulary: words, index: newIndex(), names: map[cedar.PolicyID]string{}, effects: map[cedar.PolicyID]cedar.Effect{},
-		roles: compileRoles(cfg), issuers: map[string]compiledIssuer{},
+		roles: compileRoles(cfg), issuers: map[string]compiledIssuer{}, usage: usage{attributes: map[cedar.String]bool{}},
 	}
 	for _, location := range zones {
 		e.zones = append(e.zones, zone{cedar.String(location.String()), location})
-	}
-	for name, issuer := range cfg.Issuers {
-		e.issuers[name] = compileIssuer(issuer)
 	}
 	var wrong source.Errors
 	ids := map[string]source.Place{}
@@ -82,6 +82,9 @@ func Compile(cfg *access.Config, zones []*time.Location) (*Engine, error) {
 	}
 	if err := wrong.Err(); err != nil {
 		return nil, err
+	}
+	for name, issuer := range cfg.Issuers {
+		e.issuers[name] = compileIssuer(issuer, &e.usage)
 	}
 	return e, nil
 }
@@ -115,6 +118,7 @@ func (e *Engine) compileFile(check *checker, file access.PolicyFile, ids map[str
 		}
 		e.names[id], e.effects[id] = name, p.Effect()
 		e.index.add(id, p)
+		e.usage.add((*ast.Policy)(p.AST()))
 	}
 	return wrong.Err()
 }
@@ -149,13 +153,15 @@ func compileRoles(cfg *access.Config) map[string]cedar.Entity {
 	return roles
 }
 
-func compileIssuer(issuer access.Issuer) compiledIssuer {
+func compileIssuer(issuer access.Issuer, used *usage) compiledIssuer {
 	compiled := compiledIssuer{
 		name: issuer.Name, principal: cedar.EntityType(issuer.Type),
 		parents: cedar.NewEntityUIDSet(issuerUID(issuer.Name)),
 	}
 	for _, name := range slices.Sorted(maps.Keys(issuer.Claims)) {
-		compiled.claims = append(compiled.claims, claim{name, cedar.String(name), issuer.Claims[name].Kind})
+		compiled.claims = append(compiled.claims, claim{
+			name: name, key: cedar.String(name), kind: issuer.Claims[name].Kind, used: used.wantsClaim(cedar.String(name)),
+		})
 	}
 	return compiled
 }

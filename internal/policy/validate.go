@@ -209,19 +209,13 @@ func (c *checker) entities(text policyText, tree *ast.Policy) source.Errors {
 // unknown says why there is no such entity.
 func (c *checker) unknown(uid cedar.EntityUID) (message, hint string) {
 	config, id := c.vocabulary.config, string(uid.ID)
-	check := func(what string, names []string) (string, string) {
-		if slices.Contains(names, id) {
-			return "", ""
-		}
-		return fmt.Sprintf("there is no %s %q", what, id), source.Suggest(id, what+"s", names)
-	}
 	switch string(uid.Type) {
 	case kindRole:
-		return check("role", slices.Collect(maps.Keys(config.Roles)))
+		return absent("role", id, config.Roles)
 	case kindTarget:
-		return check("target", slices.Collect(maps.Keys(config.Targets)))
+		return absent("target", id, config.Targets)
 	case kindIssuer:
-		return check("issuer", slices.Collect(maps.Keys(config.Issuers)))
+		return absent("issuer", id, config.Issuers)
 	case kindSystem:
 		if id != systemID {
 			return fmt.Sprintf("there is no system %q", id), `write System::"daypass"`
@@ -234,6 +228,14 @@ func (c *checker) unknown(uid cedar.EntityUID) (message, hint string) {
 		}
 	}
 	return "", ""
+}
+
+// absent says that known has no such name, and which one may have been meant.
+func absent[T any](what, name string, known map[string]T) (message, hint string) {
+	if _, ok := known[name]; ok {
+		return "", ""
+	}
+	return fmt.Sprintf("there is no %s %q", what, name), source.Suggest(name, what+"s", slices.Collect(maps.Keys(known)))
 }
 
 // named yields the entities that a policy names, scope first.

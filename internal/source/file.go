@@ -3,6 +3,7 @@ package source
 import (
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -25,9 +26,10 @@ func (p Place) String() string {
 
 // File is a text that can tell where its mistakes are.
 type File struct {
-	Name  string
-	Text  string
-	lines []string
+	Name   string
+	Text   string
+	lines  []string
+	starts []int // byte offsets of the lines in Text
 }
 
 // NewFile returns text as a file called name. It refuses what cannot be shown truthfully: text that is not UTF-8,
@@ -41,7 +43,10 @@ func NewFile(name, text string) (*File, error) {
 	}
 	f.lines = strings.Split(f.Text, "\n")
 	var wrong Errors
+	start := 0
 	for i, line := range f.lines {
+		f.starts = append(f.starts, start)
+		start += len(line) + len("\n")
 		line = strings.TrimSuffix(line, "\r")
 		f.lines[i] = line
 		column := 0
@@ -108,10 +113,10 @@ func (f *File) ErrorAt(offset int, message, hint string) *Error {
 
 // PlaceOf returns the place of a byte offset of the file's text.
 func (f *File) PlaceOf(offset int) Place {
-	before := f.Text[:min(max(offset, 0), len(f.Text))]
-	line := strings.Count(before, "\n")
-	last := before[strings.LastIndexByte(before, '\n')+1:]
-	return Place{File: f.Name, Line: line + 1, Column: utf8.RuneCountInString(last) + 1}
+	offset = min(max(offset, 0), len(f.Text))
+	line := sort.SearchInts(f.starts, offset+1) - 1
+	column := utf8.RuneCountInString(f.Text[f.starts[line]:offset]) + 1
+	return Place{File: f.Name, Line: line + 1, Column: column}
 }
 
 // concealed are parts of keys whose values an excerpt must not show: people paste secrets where a reference
