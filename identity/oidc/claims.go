@@ -16,7 +16,7 @@ const (
 
 // parseClaims reads a payload.
 func parseClaims(payload []byte) (map[string]any, error) {
-	claims, err := parseObject(payload)
+	claims, err := parseObject(payload, 32)
 	if err != nil {
 		return nil, reject(WhyMalformed, "the payload is not a JSON object that all readers agree on")
 	}

@@ -116,7 +116,7 @@ func (s *source) fetch(ctx context.Context) (fetched, error) {
 // parseDiscovery returns where the issuer's keys are. Only an issuer on loopback may name a place on loopback:
 // one elsewhere must not be able to point us at what listens on our own machine.
 func parseDiscovery(text []byte, issuer *url.URL, exact string) (string, error) {
-	document, err := parseObject(text)
+	document, err := parseObject(text, 32)
 	if err != nil {
 		return "", err
 	}

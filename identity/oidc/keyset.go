@@ -35,7 +35,7 @@ func (k *key) fits(alg jose.SignatureAlgorithm) bool { return slices.Contains(k.
 // parseKeySet reads a JWK Set (RFC 7517 §5). Keys that we cannot or must not use are left out, and named in
 // skipped: a set may hold kinds of keys that are not for us. An empty set is valid: the issuer withdrew all.
 func parseKeySet(text []byte) (keys map[string]*key, skipped []error, err error) {
-	document, err := parseObject(text)
+	document, err := parseObject(text, 1)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the key set: %w", err)
 	}

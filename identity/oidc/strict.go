@@ -20,22 +20,24 @@ const (
 
 // parseObject reads one JSON object (RFC 8259) that every parser reads alike: no name twice, UTF-8 only, no
 // lone surrogates, nothing after it, bounded nesting and numbers. Whole numbers are int64, others json.Number.
-func parseObject(text []byte) (map[string]any, error) {
+// It has room for some members.
+func parseObject(text []byte, members int) (map[string]any, error) {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(text))
-	if dec.PeekKind() != '{' {
-		if _, err := dec.ReadToken(); err != nil {
-			return nil, err
-		}
+	token, err := dec.ReadToken()
+	if err != nil {
+		return nil, err
+	}
+	if token.Kind() != '{' {
 		return nil, errors.New("not an object")
 	}
-	value, err := parseValue(dec)
+	object, err := parseMembers(dec, members)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("something follows the object")
 	}
-	return value.(map[string]any), nil
+	return object, nil
 }
 
 func parseValue(dec *jsontext.Decoder) (any, error) {
@@ -48,7 +50,7 @@ func parseValue(dec *jsontext.Decoder) (any, error) {
 	}
 	switch token.Kind() {
 	case '{':
-		return parseMembers(dec)
+		return parseMembers(dec, 0)
 	case '[':
 		return parseElements(dec)
 	case '"':
@@ -61,8 +63,8 @@ func parseValue(dec *jsontext.Decoder) (any, error) {
 	return nil, nil // null
 }
 
-func parseMembers(dec *jsontext.Decoder) (map[string]any, error) {
-	object := map[string]any{}
+func parseMembers(dec *jsontext.Decoder, members int) (map[string]any, error) {
+	object := make(map[string]any, members)
 	for {
 		token, err := dec.ReadToken()
 		if err != nil {

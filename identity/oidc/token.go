@@ -13,43 +13,61 @@ import (
 // maxKeyID bounds `kid`, in bytes: unknown ones are remembered.
 const maxKeyID = 256
 
+// parts are the segments of a JWS in compact form (RFC 7515 §7.1), as they came.
+type parts struct{ protected, payload, signature string }
+
 // header is what a token says about its signature: nobody has vouched for it yet.
 type header struct {
 	alg jose.SignatureAlgorithm
 	kid string
 	typ string
+
+	segment string                // the bytes it was read from
+	jws     jose.JSONWebSignature // a JWS with this header, and neither payload nor signature
 }
 
-// parseHeader reads the header of a JWS in compact form (RFC 7515 §7.1), and checks the form of all of it.
-func parseHeader(token string) (header, error) {
-	segment, _, err := split(token)
-	if err != nil {
-		return header{}, err
-	}
+// parseHeader reads the header. Tokens of one key have one header, so that the caller can keep the result.
+func parseHeader(segment string) (*header, error) {
 	text, err := base64.RawURLEncoding.DecodeString(segment)
 	if err != nil {
-		return header{}, reject(WhyMalformed, "the header is not base64url")
+		return nil, reject(WhyMalformed, "the header is not base64url")
 	}
-	params, err := parseObject(text)
+	params, err := parseObject(text, 4)
 	if err != nil {
-		return header{}, reject(WhyMalformed, "the header is not a JSON object that all readers agree on")
+		return nil, reject(WhyMalformed, "the header is not a JSON object that all readers agree on")
 	}
-	return readHeader(params)
+	h, err := readHeader(params)
+	if err != nil {
+		return nil, err
+	}
+	h.segment = strings.Clone(segment) // else all of the token would live as long
+	return h, nil
 }
 
-// split returns the first two segments of a token that has three, each of canonical base64url.
-func split(token string) (protected, payload string, err error) {
+// prepare makes the library read the header, for signatures of its algorithm alone.
+func (h *header) prepare() error {
+	const nothing = ".AA.AA"
+	jws, err := jose.ParseSignedCompact(h.segment+nothing, []jose.SignatureAlgorithm{h.alg})
+	if err != nil || len(jws.Signatures) != 1 {
+		// The library's text is left out here and below: it may quote the token.
+		return reject(WhyMalformed, "the token is not a JWS")
+	}
+	h.jws = *jws
+	return nil
+}
+
+// split takes a token apart that has three segments, each of canonical base64url.
+func split(token string) (p parts, err error) {
 	if len(token) > api.MaxToken {
-		return "", "", reject(WhyMalformed, "the token has more than %d bytes", api.MaxToken)
+		return p, reject(WhyMalformed, "the token has more than %d bytes", api.MaxToken)
 	}
-	protected, rest, _ := strings.Cut(token, ".")
-	payload, signature, _ := strings.Cut(rest, ".")
-	for _, segment := range []string{protected, payload, signature} {
-		if !canonical(segment) {
-			return "", "", reject(WhyMalformed, "the token is not three segments of base64url")
-		}
+	var rest string
+	p.protected, rest, _ = strings.Cut(token, ".")
+	p.payload, p.signature, _ = strings.Cut(rest, ".")
+	if !canonical(p.protected) || !canonical(p.payload) || !canonical(p.signature) {
+		return p, reject(WhyMalformed, "the token is not three segments of base64url")
 	}
-	return protected, payload, nil
+	return p, nil
 }
 
 // alphabet is that of base64url, in the order of its values.
@@ -75,44 +93,48 @@ func canonical(segment string) bool {
 
 // readHeader takes what it knows out of the header. Parameters that bring a key, point at one, or change what
 // is signed are refused rather than passed over: whoever sends them hopes that somebody listens.
-func readHeader(params map[string]any) (h header, err error) {
+func readHeader(params map[string]any) (*header, error) {
+	h := &header{}
 	for _, name := range []string{"crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc", "epk", "p2c"} {
 		if _, ok := params[name]; ok {
-			return header{}, reject(WhyMalformed, "the header parameter %q is not accepted", name)
+			return nil, reject(WhyMalformed, "the header parameter %q is not accepted", name)
 		}
 	}
 	if cty, ok := params["cty"]; ok && cty != "json" && cty != "application/json" {
-		return header{}, reject(WhyMalformed, "the content is not JSON")
+		return nil, reject(WhyMalformed, "the content is not JSON")
 	}
 	alg, ok := params["alg"].(string)
 	if !ok {
-		return header{}, reject(WhyMalformed, "the header names no algorithm")
+		return nil, reject(WhyMalformed, "the header names no algorithm")
 	}
 	h.alg = jose.SignatureAlgorithm(alg)
 	if h.kid, ok = params["kid"].(string); !ok || h.kid == "" || len(h.kid) > maxKeyID {
-		return header{}, reject(WhyMalformed, "the header names no key, or one of more than %d bytes", maxKeyID)
+		return nil, reject(WhyMalformed, "the header names no key, or one of more than %d bytes", maxKeyID)
 	}
 	if typ, present := params["typ"]; present {
 		// Present and empty is not absent: it must not pass as "none".
 		if h.typ, ok = typ.(string); !ok || h.typ == "" {
-			return header{}, reject(WhyType, "the header's type is not a text")
+			return nil, reject(WhyType, "the header's type is not a text")
 		}
 	}
 	return h, nil
 }
 
 // open verifies the signature and returns the payload that it covers.
-func open(token string, h header, key *key) ([]byte, error) {
+func open(p parts, h *header, key *key) ([]byte, error) {
 	if !key.fits(h.alg) {
 		return nil, reject(WhyAlgorithm, "algorithm %s does not fit key %s", quote(string(h.alg)), quote(h.kid))
 	}
-	jws, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{h.alg})
+	payload, err := base64.RawURLEncoding.DecodeString(p.payload)
 	if err != nil {
-		// The library's text is left out here and below: it may quote the token.
-		return nil, reject(WhyMalformed, "the token is not a JWS")
+		return nil, reject(WhyMalformed, "the payload is not base64url")
 	}
-	payload, err := jws.Verify(key.public)
-	if err != nil {
+	signature := h.jws.Signatures[0]
+	if signature.Signature, err = base64.RawURLEncoding.DecodeString(p.signature); err != nil {
+		return nil, reject(WhyMalformed, "the signature is not base64url")
+	}
+	jws := jose.JSONWebSignature{Signatures: []jose.Signature{signature}}
+	if err := jws.DetachedVerify(payload, key.public); err != nil {
 		return nil, reject(WhySignature, "the signature is not that of key %s", quote(h.kid))
 	}
 	return payload, nil
@@ -121,11 +143,11 @@ func open(token string, h header, key *key) ([]byte, error) {
 // ClaimedIssuer returns the `iss` that a token claims. Nobody has vouched for it: it is good for choosing the
 // verifier of that issuer, which checks it, and for nothing else. The error is a [Rejection].
 func ClaimedIssuer(evidence secret.Text) (string, error) {
-	_, segment, err := split(evidence.Reveal())
+	p, err := split(evidence.Reveal())
 	if err != nil {
 		return "", err
 	}
-	text, err := base64.RawURLEncoding.DecodeString(segment)
+	text, err := base64.RawURLEncoding.DecodeString(p.payload)
 	if err != nil {
 		return "", reject(WhyMalformed, "the payload is not base64url")
 	}
