@@ -15,33 +15,36 @@ const tolerance = 10 * time.Second
 // pace until a target's own clock confirms the leap. So a clock set wrong by an hour does not end an hour's
 // leases.
 type Clock struct {
-	wall func() time.Time // with a monotonic reading
+	wall      func() time.Time     // what the machine says the time is
+	monotonic func() time.Duration // since the clock was made; never jumps
+	start     time.Time            // wall, when the clock was made
 
-	mu       sync.Mutex // guards the fields below
-	start    time.Time
+	mu       sync.Mutex    // guards the fields below
 	accepted time.Duration // what the wall clock gained on the monotonic clock since start, as far as believed
 	jumped   bool          // the wall clock shows more than tolerance beyond accepted
 }
 
-// NewClock returns a Clock over time.Now.
-func NewClock() *Clock { return newClock(time.Now) }
+// NewClock returns a Clock over the machine's clocks.
+func NewClock() *Clock {
+	start := time.Now()
+	return newClock(func() time.Time { return time.Now().Round(0) }, func() time.Duration { return time.Since(start) })
+}
 
-func newClock(wall func() time.Time) *Clock {
-	return &Clock{wall: wall, start: wall()}
+func newClock(wall func() time.Time, monotonic func() time.Duration) *Clock {
+	return &Clock{wall: wall, monotonic: monotonic, start: wall()}
 }
 
 // Now returns the time to judge leases by, in UTC and in whole microseconds, as the store keeps times.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := c.wall()
-	elapsed := now.Sub(c.start) // monotonic
-	gained := now.Round(0).Sub(c.start.Round(0)) - elapsed
+	elapsed := c.monotonic()
+	gained := c.wall().Sub(c.start) - elapsed
 	c.jumped = (gained - c.accepted).Abs() > tolerance
 	if !c.jumped {
 		c.accepted = gained // small corrections are followed at once
 	}
-	return c.start.Round(0).Add(elapsed + c.accepted).UTC().Truncate(time.Microsecond)
+	return c.start.Add(elapsed + c.accepted).UTC().Truncate(time.Microsecond)
 }
 
 // Jumped reports whether the wall clock is not believed, and how far it is off.
@@ -49,7 +52,7 @@ func (c *Clock) Jumped() (time.Duration, bool) {
 	believed := c.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.wall().Round(0).Sub(believed), c.jumped
+	return c.wall().Sub(believed), c.jumped
 }
 
 // confirm believes the wall clock when the other clock agrees with it.
@@ -57,10 +60,10 @@ func (c *Clock) confirm(other time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.wall()
-	if now.Round(0).Sub(other.Round(0)).Abs() > tolerance {
+	if now.Sub(other.Round(0)).Abs() > tolerance {
 		return false
 	}
-	c.accepted = now.Round(0).Sub(c.start.Round(0)) - now.Sub(c.start)
+	c.accepted = now.Sub(c.start) - c.monotonic()
 	c.jumped = false
 	return true
 }

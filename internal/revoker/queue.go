@@ -63,7 +63,11 @@ func (q *queue) start(ctx context.Context, inFlight map[lease.ID]bool) (started 
 		return false, time.Second
 	}
 	for _, l := range due {
-		if inFlight[l.ID] || q.member.holdsBack(l, q.revoker.clock.Now()) {
+		if inFlight[l.ID] {
+			continue
+		}
+		if until, held := q.member.holdsBack(l, q.revoker.clock.Now()); held {
+			q.hold(ctx, l, until)
 			continue
 		}
 		select {
@@ -76,6 +80,16 @@ func (q *queue) start(ctx context.Context, inFlight map[lease.ID]bool) (started 
 		go q.attempt(ctx, l)
 	}
 	return started, next
+}
+
+// hold puts a lease off until its target leaves quarantine.
+func (q *queue) hold(ctx context.Context, l store.Lease, until time.Time) {
+	err := q.revoker.store.Update(ctx, func(tx *store.Tx) error {
+		return tx.Retry(l.ID, l.Attempt, until, "held back: the store was restored, and the lease may have been renewed after the backup")
+	})
+	if err != nil {
+		q.revoker.log.Error("hold a revocation back", "lease", l.ID, "target", q.member.name, "err", err)
+	}
 }
 
 // due reads the leases to revoke now, and when the next one will be due.

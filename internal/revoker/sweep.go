@@ -269,10 +269,13 @@ func (m *Member) inQuarantine(now time.Time) bool {
 	return now.Before(m.quarantined)
 }
 
-// holdsBack reports whether a lease must not be revoked yet: in quarantine a lease that expired by a restored
-// store's word may have been renewed after the backup, up to the end of its renewable life.
-func (m *Member) holdsBack(l store.Lease, now time.Time) bool {
-	return l.Reason == lease.Expired && m.inQuarantine(now) && now.Before(l.RenewableUntil)
+// holdsBack reports whether, and until when, a lease must not be revoked: in quarantine a lease that expired by a
+// restored store's word may have been renewed after the backup, up to the end of its renewable life.
+func (m *Member) holdsBack(l store.Lease, now time.Time) (until time.Time, held bool) {
+	if l.Reason != lease.Expired || !m.inQuarantine(now) || !now.Before(l.RenewableUntil) {
+		return time.Time{}, false
+	}
+	return l.RenewableUntil, true
 }
 
 func (m *Member) settle(residue target.Residue) {
