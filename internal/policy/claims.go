@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/cedar-policy/cedar-go"
@@ -44,43 +45,52 @@ func (i compiledIssuer) attributes(claims map[string]any) (cedar.Record, error) 
 		if !ok || value == nil {
 			continue
 		}
-		converted, ok := convert(value, c.kind)
-		if !ok {
+		if !fits(value, c.kind) {
 			return cedar.Record{}, &mismatchError{i.name, c.name, c.kind, typeOf(value)}
 		}
 		if c.used {
-			record[c.key] = converted
+			record[c.key] = convert(value)
 		}
 	}
 	return cedar.NewRecord(record), nil
 }
 
-func convert(value any, kind access.ClaimKind) (cedar.Value, bool) {
+// fits reports whether a claim is of its declared type.
+func fits(value any, kind access.ClaimKind) bool {
 	switch v := value.(type) {
 	case string:
-		return cedar.String(v), kind == access.String
+		return kind == access.String
 	case bool:
-		return cedar.Boolean(v), kind == access.Bool
+		return kind == access.Bool
 	case int64:
-		return cedar.Long(v), kind == access.Long
-	case json.Number: // whole numbers of a stored input
-		n, err := strconv.ParseInt(v.String(), 10, 64)
-		return cedar.Long(n), kind == access.Long && err == nil
+		return kind == access.Long
+	case json.Number: // of a stored input
+		_, err := strconv.ParseInt(v.String(), 10, 64)
+		return kind == access.Long && err == nil
 	case []any:
-		if kind != access.StringSet {
-			return nil, false
-		}
-		elements := make([]cedar.Value, len(v))
-		for i, element := range v {
-			text, ok := element.(string)
-			if !ok {
-				return nil, false
-			}
-			elements[i] = cedar.String(text)
-		}
-		return cedar.NewSet(elements...), true
+		return kind == access.StringSet && !slices.ContainsFunc(v, func(element any) bool { _, ok := element.(string); return !ok })
 	}
-	return nil, false
+	return false
+}
+
+// convert returns a claim that fits its type.
+func convert(value any) cedar.Value {
+	switch v := value.(type) {
+	case string:
+		return cedar.String(v)
+	case bool:
+		return cedar.Boolean(v)
+	case int64:
+		return cedar.Long(v)
+	case json.Number:
+		n, _ := strconv.ParseInt(v.String(), 10, 64) // fits has tried it
+		return cedar.Long(n)
+	}
+	elements := []cedar.Value{}
+	for _, element := range value.([]any) {
+		elements = append(elements, cedar.String(element.(string)))
+	}
+	return cedar.NewSet(elements...)
 }
 
 // typeOf names the type of a claim.

@@ -65,11 +65,17 @@ func validSubject(subject string) bool {
 		!strings.ContainsFunc(subject, func(r rune) bool { return unicode.IsControl(r) || source.Reorders(r) })
 }
 
+// applies is the table of appliesTo, for the hot path; a test compares them.
 func applies(action Action, kind string) bool {
-	for _, row := range appliesTo() {
-		if row.action == action {
-			return slices.Contains(row.resources, kind)
-		}
+	switch action {
+	case Acquire, Renew:
+		return kind == kindRole
+	case Read:
+		return kind == kindLease || kind == kindSystem
+	case Revoke:
+		return kind == kindLease
+	case Lock, Configure, Approve:
+		return kind == kindSystem
 	}
 	return false
 }

@@ -149,8 +149,8 @@ func valueAfter(line string, from int) (int, bool) {
 		return 0, false
 	}
 	rest := line[from:]
-	colon := strings.IndexAny(rest, ": \t")
-	if colon < 0 || rest[colon] != ':' {
+	colon := strings.IndexByte(rest, ':')
+	if colon < 0 || strings.ContainsAny(strings.TrimRight(rest[:colon], " \t\"'"), " \t") {
 		return 0, false
 	}
 	value := strings.TrimLeft(rest[colon+1:], " \t")
