@@ -47,6 +47,11 @@ func Create(ctx context.Context, d Dialect, opt Options) error {
 				return err
 			}
 		}
+		for name, ciphertext := range opt.Sealed {
+			if err := tx.PutSealed(name, ciphertext); err != nil {
+				return err
+			}
+		}
 		_, err := tx.Append(ledger.Entry{Event: ledger.LedgerOpened, Key: s.signer.VerifierKey()})
 		return err
 	})

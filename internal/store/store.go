@@ -48,10 +48,11 @@ var ErrUnknown = errors.New("the outcome of a commit is unknown")
 
 // Options are what a store needs from outside. The zero value of everything but Signer is usable.
 type Options struct {
-	Signer *ledger.Signer   // signs the ledger's checkpoints; the store is bound to its key
-	Log    *slog.Logger     // nothing is logged where it is nil
-	Now    func() time.Time // the clock of ledger entries; time.Now where it is nil
-	Queue  int              // how many updates may wait; 4,096 where it is 0
+	Signer *ledger.Signer    // signs the ledger's checkpoints; the store is bound to its key
+	Log    *slog.Logger      // nothing is logged where it is nil
+	Now    func() time.Time  // the clock of ledger entries; time.Now where it is nil
+	Queue  int               // how many updates may wait; 4,096 where it is 0
+	Sealed map[string][]byte // what Create puts into the new store, as [Tx.PutSealed] does; Open ignores it
 }
 
 // Store is an open store. Its methods may be called concurrently.
@@ -99,6 +100,9 @@ func (s *Store) Boot() int64 { return s.boot.Load() }
 
 // Epoch counts how often the store was declared to be a restored copy; see [Tx.NewEpoch].
 func (s *Store) Epoch() int64 { return s.epoch.Load() }
+
+// Waiting is how many updates are queued.
+func (s *Store) Waiting() int { return len(s.queue) }
 
 // Close gives up the connections and the ownership of the store. Call it after Run has returned.
 func (s *Store) Close() error {
