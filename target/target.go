@@ -40,6 +40,7 @@ type Target interface {
 // Grant is the order for one credential.
 type Grant struct {
 	Lease  string          // lease ID: 20 characters of lowercase base32
+	Role   string          // name of the role; keeps roles with equal rights apart, and is never part of a name at the target
 	Rights json.RawMessage // the role's section for this kind of target, as the kind accepted it at load
 	TTL    time.Duration   // how long the credential lives at most; the target counts it on its own clock
 }
@@ -62,7 +63,9 @@ const (
 	Bounded  Revocation = "bounded"  // it cannot be pulled and dies at its expiry
 )
 
-// Lister lists the leases that have anything alive at the target now. It feeds reconciliation.
+// Lister lists the leases that have anything alive at the target now. It feeds reconciliation. Where several targets
+// are parts of one system (two databases of one server) it lists the leases of all of them: look a lease up by its ID
+// alone before calling it a stray.
 type Lister interface {
 	Leases(ctx context.Context) iter.Seq2[string, error]
 }

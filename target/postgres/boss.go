@@ -1,0 +1,241 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"strings"
+
+	"github.com/daypass/daypass/target"
+)
+
+// boss is the connection that holds the session lock of the instance and target. Whoever holds it is the only
+// Daypass at work here; two copies of one store would kill each other's logins. It also carries whatever is rare.
+type boss struct {
+	free chan struct{} // holds a token while somebody uses what follows
+	conn *conn
+	met  bool        // the mark was seen on this connection
+	mark target.Mark // what this process stands for
+	// known: a server without our mark is another server.
+	known bool
+	ready bool // creators, keeper and heir exist
+}
+
+func (b *boss) close() {
+	if b.conn != nil {
+		b.conn.hangUp()
+		b.conn = nil
+	}
+}
+
+// control runs do on the connection of the boss, alone. It connects when needed.
+func (p *Postgres) control(ctx context.Context, do func(context.Context, *conn) error) error {
+	return p.controlled(ctx, false, do)
+}
+
+func (p *Postgres) controlled(ctx context.Context, unmarked bool, do func(context.Context, *conn) error) error {
+	select {
+	case p.boss.free <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-p.boss.free }()
+	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	reused := p.boss.conn != nil
+	err := p.try(ctx, unmarked, do)
+	if reused && p.boss.conn == nil && ctx.Err() == nil {
+		// The connection had died while it was idle, as after a restart of the server; everything that runs here
+		// may be run again.
+		err = p.try(ctx, unmarked, do)
+	}
+	return err
+}
+
+// try runs do once, and drops the connection when it broke. The token is held.
+func (p *Postgres) try(ctx context.Context, unmarked bool, do func(context.Context, *conn) error) error {
+	b := &p.boss
+	err := p.takeOffice(ctx)
+	if err == nil && !unmarked {
+		err = p.meet(ctx)
+	}
+	if err == nil {
+		err = do(ctx, b.conn)
+	}
+	if b.conn != nil && (b.conn.IsClosed() || b.conn.PgConn().TxStatus() != 'I') {
+		p.strays.lose(b.conn)
+		b.conn, b.met = nil, false
+	}
+	return err
+}
+
+// errElsewhere says that this is not our server, or not ours alone. It says nothing about the connection.
+var errElsewhere = errors.New("not here")
+
+// takeOffice connects, takes the lock of the instance and ends what earlier boots left running.
+func (p *Postgres) takeOffice(ctx context.Context) error {
+	b := &p.boss
+	if b.conn != nil {
+		return nil
+	}
+	c, err := p.dialer.dial(ctx, "")
+	if err != nil {
+		return err
+	}
+	b.conn, b.met = c, false
+	if err := p.strays.fence(ctx, c); err != nil {
+		return err
+	}
+	if err := p.lock(ctx, c); err != nil {
+		c.hangUp()
+		b.conn = nil
+		return err
+	}
+	return p.endOldBoots(ctx, c)
+}
+
+// lockKeys are the halves of the advisory lock: the instance and the target.
+func (p *Postgres) lockKeys() (int32, int32) {
+	half := func(text string) int32 {
+		hash := fnv.New32a()
+		hash.Write([]byte(text))
+		return int32(hash.Sum32())
+	}
+	return half(p.names.applicationPrefix()), half(p.boss.mark.Target)
+}
+
+// lock takes the session lock. A holder of an earlier boot is a process that died or was copied, and yields.
+func (p *Postgres) lock(ctx context.Context, c *conn) error {
+	class, object := p.lockKeys()
+	const holders = `select a.pid, a.application_name from pg_locks l join pg_stat_activity a using (pid)
+		where l.locktype = 'advisory' and l.objsubid = 2 and l.granted
+		and l.classid::int8 = $1 and l.objid::int8 = $2 and a.datname = current_database()`
+	for attempt := 0; ; attempt++ {
+		var held bool
+		if err := c.QueryRow(ctx, "select pg_try_advisory_lock($1::int, $2::int)", class, object).Scan(&held); err != nil || held {
+			return err
+		}
+		var pid int32
+		var name string
+		err := c.QueryRow(ctx, holders, int64(uint32(class)), int64(uint32(object))).Scan(&pid, &name)
+		if err != nil && attempt > 10 {
+			return fmt.Errorf("the lock of instance %s is held and nobody holds it: %w", p.names.instance, err)
+		}
+		if err != nil {
+			continue // it was let go in between
+		}
+		boot, ours := p.bootOf(name)
+		if !ours || boot >= p.cfg.Mark.Boot {
+			return fmt.Errorf("another daypass of instance %s (%q) is at work on %s: %w: %w",
+				p.names.instance, name, p.place.title(), errElsewhere, target.ErrNotDone)
+		}
+		if err := c.gone(ctx, "select pid from pg_stat_activity where pid = $1 and application_name = $2", pid, name); err != nil {
+			return fmt.Errorf("end boot %d of ours: %w", boot, err)
+		}
+	}
+}
+
+// bootOf reads the boot from the application name of a connection of ours.
+func (p *Postgres) bootOf(application string) (int64, bool) {
+	text, ours := strings.CutPrefix(application, p.names.applicationPrefix())
+	boot, err := strconv.ParseInt(text, 10, 64)
+	return boot, ours && err == nil
+}
+
+// endOldBoots ends the backends of earlier boots and waits until they are gone: a killed process leaves backends
+// that still carry out what they were told. Only our own login counts, since anybody can use our name.
+func (p *Postgres) endOldBoots(ctx context.Context, c *conn) error {
+	rows, err := c.Query(ctx, `select distinct application_name from pg_stat_activity
+		where usesysid = $1 and starts_with(application_name, $2)`, c.me, p.names.applicationPrefix())
+	if err != nil {
+		return err
+	}
+	all, err := collect[string](rows)
+	if err != nil {
+		return err
+	}
+	var old []string
+	for _, name := range all {
+		if boot, ours := p.bootOf(name); ours && boot < p.cfg.Mark.Boot {
+			old = append(old, name)
+		}
+	}
+	if len(old) == 0 {
+		return nil
+	}
+	p.log.InfoContext(ctx, "ending connections of earlier boots", "target", p.place.title(), "boots", strings.Join(old, " "))
+	err = c.gone(ctx, "select pid from pg_stat_activity where usesysid = $1 and application_name = any($2)", c.me, old)
+	if err != nil {
+		return fmt.Errorf("end connections of earlier boots: %w", err)
+	}
+	return nil
+}
+
+// connect makes a connection for a lane. The boss comes first, so that no lane works without the lock, and the
+// mark is looked at again: a name may lead to another server from one connection to the next.
+func (p *Postgres) connect(ctx context.Context) (*conn, error) {
+	if err := p.control(ctx, func(ctx context.Context, c *conn) error { return p.furnish(ctx, c) }); err != nil {
+		return nil, err
+	}
+	c, err := p.dialer.dial(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	seen, err := p.readMark(ctx, c)
+	if err == nil && seen.Target != p.cfg.Mark.Target {
+		err = fmt.Errorf("%s bears the mark of target %q: %w: %w", p.place.title(), seen.Target, errElsewhere, target.ErrNotDone)
+	}
+	if err != nil {
+		c.hangUp()
+		return nil, err
+	}
+	return c, nil
+}
+
+// furnish makes the roles that everything else needs, once: creators and keeper on 16 and later, the heir
+// everywhere. A DBA who drops one of them gets it back at the next connection.
+func (p *Postgres) furnish(ctx context.Context, c *conn) error {
+	want := []string{p.names.heir()}
+	if c.modern() {
+		want = append(want, p.names.keeper())
+		for shard := range shards {
+			want = append(want, p.names.creatorAt(shard))
+		}
+	}
+	rows, err := c.Query(ctx, "select rolname from pg_roles where rolname = any($1)", want)
+	if err != nil {
+		return err
+	}
+	found, err := collect[string](rows)
+	if err != nil {
+		return err
+	}
+	have := map[string]bool{}
+	for _, name := range found {
+		have[name] = true
+	}
+	var script strings.Builder
+	for _, name := range want {
+		switch {
+		case have[name]:
+		case name == p.names.heir():
+			fmt.Fprintf(&script, "create role %s nologin;", quote(name))
+		default:
+			// The administrator may act as the creator, but does not inherit from it: what it inherits is looked
+			// through at every statement.
+			fmt.Fprintf(&script, "create role %[1]s nologin createrole; grant %[1]s to current_user with inherit false, set true;", quote(name))
+		}
+	}
+	if script.Len() == 0 {
+		return nil
+	}
+	if err := c.script(ctx, "begin;"+script.String()+"commit"); err != nil {
+		if !broken(err) {
+			c.script(ctx, "rollback")
+		}
+		return fmt.Errorf("make the roles of daypass: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/daypass/daypass/target"
+)
+
+// standing is what the administrator and its server are, as far as Check judges them.
+type standing struct {
+	super, createRole, createDB, replication, bypassRLS bool
+	signals                                             bool // may end the sessions of others
+	reserved                                            []string
+	public                                              []string // databases that everybody may connect to
+	logged, encryption, commit                          string
+	prepared, standbys                                  int
+}
+
+// Check tells what the administrator lacks and what it has too much of.
+func (p *Postgres) Check(ctx context.Context) ([]target.Finding, error) {
+	var found []target.Finding
+	err := p.control(ctx, func(ctx context.Context, c *conn) error {
+		s, err := p.look(ctx, c)
+		if err != nil {
+			return err
+		}
+		found = append(p.lacks(s), p.exceeds(c, s)...)
+		found = append(found, p.surroundings(s)...)
+		if err := p.furnish(ctx, c); err != nil {
+			if broken(err) {
+				return err
+			}
+			found = append(found, target.Finding{Severity: target.Problem, Message: "daypass cannot make its own roles: " + err.Error(), Fix: "docs/howto/postgres-administrator.sql"})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("check %s: %w", p.place.title(), err)
+	}
+	return found, nil
+}
+
+func (p *Postgres) look(ctx context.Context, c *conn) (standing, error) {
+	var s standing
+	err := c.QueryRow(ctx, `select rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls,
+			rolsuper or pg_has_role('pg_signal_backend', 'USAGE'),
+			array(select r.rolname::text from pg_roles r where starts_with(r.rolname, 'pg_') and r.rolname not in ('pg_signal_backend', 'pg_database_owner')
+				and not u.rolsuper and pg_has_role(u.oid, r.oid, 'MEMBER') order by 1),
+			array(select datname::text from pg_database where datallowconn and has_database_privilege('public', oid, 'CONNECT') and datname <> current_database() order by 1),
+			current_setting('log_statement'), current_setting('password_encryption'), current_setting('synchronous_commit'),
+			current_setting('max_prepared_transactions')::int, (select count(*) from pg_stat_replication)
+		from pg_roles u where rolname = current_user`).Scan(&s.super, &s.createRole, &s.createDB, &s.replication, &s.bypassRLS, &s.signals,
+		&s.reserved, &s.public, &s.logged, &s.encryption, &s.commit, &s.prepared, &s.standbys)
+	return s, err
+}
+
+// lacks are the findings without which something does not work.
+func (p *Postgres) lacks(s standing) []target.Finding {
+	var found []target.Finding
+	user := quote(p.place.user)
+	if !s.super && !s.createRole {
+		found = append(found, target.Finding{Severity: target.Problem, Message: "the administrator may not create roles", Fix: "alter role " + user + " createrole"})
+	}
+	if !s.signals {
+		found = append(found, target.Finding{Severity: target.Problem, Message: "the administrator may not end sessions, so that they would outlive their leases", Fix: "grant pg_signal_backend to " + user})
+	}
+	return found
+}
+
+// exceeds are the findings of more power than is needed.
+func (p *Postgres) exceeds(c *conn, s standing) []target.Finding {
+	var found []target.Finding
+	user := quote(p.place.user)
+	warn := func(message, fix string) {
+		found = append(found, target.Finding{Severity: target.Warning, Message: message, Fix: fix})
+	}
+	for _, attribute := range []struct {
+		has  bool
+		word string
+	}{{s.super, "superuser"}, {s.createDB, "createdb"}, {s.replication, "replication"}, {s.bypassRLS, "bypassrls"}} {
+		if attribute.has {
+			warn("the administrator is "+attribute.word+", which daypass does not need", "alter role "+user+" no"+attribute.word)
+		}
+	}
+	if len(s.reserved) > 0 {
+		warn("the administrator is a member of "+strings.Join(s.reserved, ", ")+", which daypass does not need", "revoke "+s.reserved[0]+" from "+user)
+	}
+	if !c.modern() && !s.super {
+		warn("before PostgreSQL 16 a login with createrole can reset passwords of others and grant itself predefined roles: it is close to a superuser", "guard its password as a superuser's, or upgrade to 16 or later")
+	}
+	if !p.place.socket() && !p.place.local() && p.place.sslmode != "verify-full" {
+		warn("sslmode="+p.place.sslmode+" lets another server take the place of this one", "sslmode=verify-full")
+	}
+	return found
+}
+
+// surroundings are findings of the server that an operator should know.
+func (p *Postgres) surroundings(s standing) []target.Finding {
+	var found []target.Finding
+	note := func(message, fix string) {
+		found = append(found, target.Finding{Severity: target.Note, Message: message, Fix: fix})
+	}
+	if len(s.public) > 0 {
+		note("every login can connect to these databases too, since the public may: "+strings.Join(s.public, ", "), "revoke connect on database "+quote(s.public[0])+" from public")
+	}
+	if s.logged == "ddl" || s.logged == "all" {
+		note("log_statement="+s.logged+" writes password verifiers to the server's log", "alter role "+quote(p.place.user)+" set log_statement = 'none' (as a superuser)")
+	}
+	if s.prepared > 0 {
+		note("prepared transactions are on: one that a dead lease left keeps its locks, and its role stays as residue", "max_prepared_transactions = 0")
+	}
+	if s.standbys > 0 {
+		found = append(found, target.Finding{Severity: target.Warning, Message: "there are standbys: sessions on them are not seen from here, and are not promised to end", Fix: "refuse logins of daypass in pg_hba.conf of the standbys"})
+	}
+	return found
+}

@@ -1,0 +1,466 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// endItem is one lease that waits for its end.
+type endItem struct {
+	lease  string
+	state  atomic.Int32
+	answer chan error // buffered: the lane never waits for a caller that has gone
+}
+
+// login is a login role as the server has it.
+type login struct {
+	lease string
+	name  string
+	oid   uint32
+	open  bool // it may log in
+}
+
+// Revoke ends the login of a lease: it may not log in, its sessions are gone, it has no membership. It returns
+// nil only when that is so and nothing that we ever sent can bring it back. What the login owns is left to Clean.
+func (p *Postgres) Revoke(ctx context.Context, lease string) error {
+	if err := p.revoke(ctx, lease); err != nil {
+		return fmt.Errorf("revoke lease %s on %s: %w", lease, p.place.title(), err)
+	}
+	return nil
+}
+
+func (p *Postgres) revoke(ctx context.Context, lease string) error {
+	if err := checkLease(lease); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return notDone(err)
+	}
+	if err := p.book.end(ctx, lease); err != nil {
+		return err
+	}
+	item := &endItem{lease: lease, answer: make(chan error, 1)}
+	if err := p.ends.put(item); err != nil {
+		p.book.reopen(lease)
+		return err
+	}
+	select {
+	case err := <-item.answer:
+		return err
+	case <-ctx.Done():
+		if item.state.CompareAndSwap(waiting, givenUp) {
+			p.book.reopen(lease)
+		}
+		return ctx.Err()
+	}
+}
+
+// runEnds is a lane: it ends logins, batch after batch, on a connection of its own.
+func (p *Postgres) runEnds(ctx context.Context) {
+	var c *conn
+	defer func() {
+		if c != nil {
+			c.hangUp()
+		}
+	}()
+	for {
+		batch := slices.DeleteFunc(p.ends.take(ctx), func(item *endItem) bool {
+			return !item.state.CompareAndSwap(waiting, taken)
+		})
+		if ctx.Err() != nil {
+			p.tell(batch, errors.New("the target is closed"), nil)
+			return
+		}
+		if len(batch) > 0 {
+			c = p.endBatch(ctx, c, batch)
+		}
+	}
+}
+
+// tell answers a batch: failed has the leases whose own end failed, err is for the rest.
+func (p *Postgres) tell(batch []*endItem, err error, failed map[string]error) {
+	for _, item := range batch {
+		p.book.reopen(item.lease)
+		if own := failed[item.lease]; own != nil {
+			item.answer <- own
+			continue
+		}
+		item.answer <- err
+	}
+}
+
+// endBatch ends the logins of a batch and returns the connection to go on with, nil when it broke. Each step may
+// be repeated, so that a lost answer needs no settling: the caller comes again.
+func (p *Postgres) endBatch(ctx context.Context, c *conn, batch []*endItem) *conn {
+	ctx, cancel := context.WithTimeout(ctx, 2*opTimeout)
+	defer cancel()
+	var leases []string
+	for _, item := range batch {
+		leases = append(leases, item.lease)
+	}
+	leases = sortedSet(leases)
+	for fresh := false; ; {
+		var err error
+		if c == nil {
+			if c, err = p.connect(ctx); err != nil {
+				p.tell(batch, err, nil)
+				return nil
+			}
+			fresh = true
+		}
+		e := ending{p: p, c: c, failed: map[string]error{}}
+		err = e.run(ctx, leases)
+		if err == nil || !broken(err) && !c.IsClosed() {
+			p.tell(batch, err, e.failed)
+			return c
+		}
+		p.strays.lose(c)
+		c = nil
+		if fresh || ctx.Err() != nil {
+			p.tell(batch, err, nil)
+			return nil
+		}
+	}
+}
+
+// ending is the end of a batch of leases on one connection.
+type ending struct {
+	p      *Postgres
+	c      *conn
+	failed map[string]error // by lease
+}
+
+// run ends the leases. Its own error is for all that did not fail singly.
+func (e *ending) run(ctx context.Context, leases []string) error {
+	if err := e.p.strays.fence(ctx, e.c); err != nil {
+		return err
+	}
+	found, err := e.find(ctx, leases)
+	if err != nil {
+		return err
+	}
+	if absent := without(leases, found); len(absent) > 0 {
+		// A creation may be on its way that we do not know of. The tombstone waits for one that is open at the
+		// server, fails when that one commits, and refuses those that come later.
+		if err := e.bury(ctx, absent); err != nil {
+			return err
+		}
+		if found, err = e.find(ctx, leases); err != nil {
+			return err
+		}
+	}
+	if err := e.bar(ctx, found); err != nil {
+		return err
+	}
+	if err := e.endSessions(ctx, found); err != nil {
+		return err
+	}
+	if err := e.drop(ctx, found); err != nil {
+		return err
+	}
+	// A session of a role that is gone lives on, without a name: look by OID once more.
+	return e.c.gone(ctx, "select pid from pg_stat_activity where usesysid = any($1)", oids(found))
+}
+
+// find reads which logins exist.
+func (e *ending) find(ctx context.Context, leases []string) ([]login, error) {
+	names := make([]string, len(leases))
+	for i, lease := range leases {
+		names[i] = e.p.names.login(lease)
+	}
+	rows, err := e.c.Query(ctx, "select rolname::text, oid, rolcanlogin from pg_roles where rolname = any($1)", names)
+	if err != nil {
+		return nil, err
+	}
+	var found []login
+	for rows.Next() {
+		var l login
+		if err := rows.Scan(&l.name, &l.oid, &l.open); err != nil {
+			rows.Close()
+			return nil, err
+		}
+		l.lease, _ = e.p.names.lease(l.name)
+		found = append(found, l)
+	}
+	slices.SortFunc(found, func(a, b login) int {
+		return cmp.Or(cmp.Compare(e.p.names.creator(a.lease), e.p.names.creator(b.lease)), cmp.Compare(a.lease, b.lease))
+	})
+	return found, rows.Err()
+}
+
+func without(leases []string, found []login) []string {
+	return slices.DeleteFunc(slices.Clone(leases), func(lease string) bool {
+		return slices.ContainsFunc(found, func(l login) bool { return l.lease == lease })
+	})
+}
+
+func oids(logins []login) []uint32 {
+	list := make([]uint32, len(logins))
+	for i, l := range logins {
+		list[i] = l.oid
+	}
+	return list
+}
+
+// each writes statement for every login, under its creator.
+func (e *ending) each(logins []login, statement string) string {
+	var text strings.Builder
+	creator := ""
+	for _, l := range logins {
+		if next := e.p.names.creator(l.lease); next != creator {
+			text.WriteString(e.p.as(e.c, next))
+			creator = next
+		}
+		fmt.Fprintf(&text, statement, quote(l.name))
+	}
+	return text.String()
+}
+
+// transact runs text in a transaction that waits for no lock longer than patience.
+func (c *conn) transact(ctx context.Context, patience time.Duration, text string) error {
+	err := c.script(ctx, fmt.Sprintf("begin; set local lock_timeout = %d; %s commit", patience.Milliseconds(), text))
+	if err != nil && !broken(err) {
+		if undo := c.script(ctx, "rollback"); undo != nil {
+			return undo
+		}
+	}
+	return err
+}
+
+// impatient is how long a whole batch waits for a lock. A login can lock its own row, so that it is then dealt
+// with alone.
+const impatient = 500 * time.Millisecond
+
+// bury leaves a tombstone for each lease: a role of its name that may not log in.
+func (e *ending) bury(ctx context.Context, leases []string) error {
+	logins := make([]login, len(leases))
+	for i, lease := range leases {
+		logins[i] = login{lease: lease, name: e.p.names.login(lease)}
+	}
+	slices.SortFunc(logins, func(a, b login) int {
+		return cmp.Compare(e.p.names.creator(a.lease), e.p.names.creator(b.lease))
+	})
+	const statement = "create role %s nologin valid until 'now';"
+	err := e.c.transact(ctx, impatient, e.each(logins, statement))
+	if err == nil || broken(err) {
+		return err
+	}
+	for _, l := range logins {
+		err := e.c.transact(ctx, 5*time.Second, e.each([]login{l}, statement))
+		switch {
+		case err == nil || code(err) == codeDuplicateObject || code(err) == codeUniqueViolation:
+		case broken(err):
+			return err
+		default:
+			e.failed[l.lease] = fmt.Errorf("leave a tombstone: %w", err)
+		}
+	}
+	return nil
+}
+
+// bar takes the right to log in from those that have it.
+func (e *ending) bar(ctx context.Context, logins []login) error {
+	open := slices.DeleteFunc(slices.Clone(logins), func(l login) bool { return !l.open })
+	if len(open) == 0 {
+		return nil
+	}
+	const statement = "alter role %s nologin valid until 'now';"
+	err := e.c.transact(ctx, impatient, e.each(open, statement))
+	if err == nil || broken(err) {
+		return err
+	}
+	for _, l := range open {
+		if err := e.barOne(ctx, l, e.each([]login{l}, statement)); err != nil {
+			if broken(err) {
+				return err
+			}
+			e.failed[l.lease] = fmt.Errorf("take away its login: %w", err)
+		}
+	}
+	return nil
+}
+
+// barOne bars one login that resists: its sessions may hold its own row (by changing its password in an open
+// transaction), so that they are ended beside the statement that waits for the row.
+func (e *ending) barOne(ctx context.Context, l login, text string) error {
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		e.p.control(ctx, func(ctx context.Context, c *conn) error {
+			for {
+				if _, err := c.Exec(ctx, "select pg_terminate_backend(pid) from pg_stat_activity where usesysid = $1", l.oid); err != nil {
+					return err
+				}
+				select {
+				case <-stop:
+					return nil
+				case <-ctx.Done():
+					return nil
+				case <-time.After(20 * time.Millisecond):
+				}
+			}
+		})
+	}()
+	defer func() { close(stop); <-done }()
+	var err error
+	for range 5 {
+		err = e.c.transact(ctx, 3*time.Second, text)
+		if err == nil || broken(err) || code(err) == codeUndefinedObject {
+			break
+		}
+		if code(err) == codeNoPermission {
+			// Not made by our creator: a DBA has made it again. The administrator itself may still be allowed.
+			text = fmt.Sprintf("alter role %s nologin valid until 'now';", quote(l.name))
+		}
+	}
+	if code(err) == codeUndefinedObject {
+		return nil // dropped by another hand
+	}
+	return err
+}
+
+// endSessions ends what runs as the logins. Logins that were starting up come first: they may have been let in
+// before the bar, and are not yet seen as anybody's.
+func (e *ending) endSessions(ctx context.Context, logins []login) error {
+	if len(logins) == 0 {
+		return nil
+	}
+	if err := e.endStarting(ctx); err != nil {
+		return err
+	}
+	return e.c.gone(ctx, "select pid from pg_stat_activity where usesysid = any($1)", oids(logins))
+}
+
+// startingUp lists backends that are in the transaction in which they start, and have told nobody who they are.
+const startingUp = `select l.pid from pg_locks l left join pg_stat_activity a on a.pid = l.pid
+	where l.locktype = 'virtualxid' and l.mode = 'ExclusiveLock' and l.pid is not null
+	and (a.pid is null or a.backend_type = 'client backend' and a.usesysid is null)`
+
+// endStarting waits for the backends that are starting up now, and ends those that take their time: a client can
+// ask for minutes (post_auth_delay). The server lets us end only those that have passed the check of their login;
+// the others will meet the bar.
+func (e *ending) endStarting(ctx context.Context) error {
+	read := func() ([]int32, error) {
+		rows, err := e.c.Query(ctx, startingUp)
+		if err != nil {
+			return nil, err
+		}
+		return collect[int32](rows)
+	}
+	pids, err := read()
+	for pause, waited := time.Millisecond, time.Duration(0); err == nil && len(pids) > 0 && waited < time.Second; pause *= 2 {
+		if err := wait(ctx, pause); err != nil {
+			return err
+		}
+		waited += pause
+		now, err := read()
+		if err != nil {
+			return err
+		}
+		pids = slices.DeleteFunc(pids, func(pid int32) bool { return !slices.Contains(now, pid) })
+	}
+	for _, pid := range pids {
+		if _, err := e.c.Exec(ctx, "select pg_terminate_backend($1)", pid); err != nil && code(err) != codeNoPermission {
+			return err
+		}
+	}
+	return err
+}
+
+// drop removes the logins. A tombstone stays, and one on which something depends stays without memberships: it
+// is as dead, and Clean takes care of what it owns.
+func (e *ending) drop(ctx context.Context, logins []login) error {
+	rows, err := e.c.Query(ctx, "select distinct refobjid from pg_shdepend where refclassid = 'pg_authid'::regclass and refobjid = any($1)", oids(logins))
+	if err != nil {
+		return err
+	}
+	owning, err := collect[uint32](rows)
+	if err != nil {
+		return err
+	}
+	var clear, stay []login
+	for _, l := range logins {
+		switch {
+		case e.failed[l.lease] != nil:
+		case !l.open || slices.Contains(owning, l.oid):
+			stay = append(stay, l)
+		default:
+			clear = append(clear, l)
+		}
+	}
+	const statement = "drop role if exists %s;"
+	if len(clear) > 0 {
+		err = e.c.transact(ctx, impatient, e.each(clear, statement))
+	}
+	if err != nil && broken(err) {
+		return err
+	}
+	if err != nil {
+		for _, l := range clear {
+			if err := e.c.transact(ctx, impatient, e.each([]login{l}, statement)); err != nil {
+				if broken(err) {
+					return err
+				}
+				stay = append(stay, l)
+			}
+		}
+	}
+	return e.strip(ctx, stay)
+}
+
+// strip takes all memberships from logins that stay: theirs in roles, and those of others in them.
+func (e *ending) strip(ctx context.Context, logins []login) error {
+	if len(logins) == 0 {
+		return nil
+	}
+	rows, err := e.c.Query(ctx, `select m.member, format('revoke %I from %I granted by %I', r.rolname, u.rolname, g.rolname), g.rolname::text
+		from pg_auth_members m join pg_roles r on r.oid = m.roleid join pg_roles u on u.oid = m.member left join pg_roles g on g.oid = m.grantor
+		where m.member = any($1) or m.roleid = any($1) and not starts_with(u.rolname, $2)`, oids(logins), e.p.names.creatorPrefix())
+	if err != nil {
+		return err
+	}
+	type membership struct {
+		member          uint32
+		text, grantedBy string
+	}
+	var all []membership
+	for rows.Next() {
+		var m membership
+		if err := rows.Scan(&m.member, &m.text, &m.grantedBy); err != nil {
+			rows.Close()
+			return err
+		}
+		all = append(all, m)
+	}
+	if rows.Err() != nil {
+		return rows.Err()
+	}
+	for _, m := range all {
+		text := m.text + ";"
+		if !e.c.modern() {
+			text, _, _ = strings.Cut(m.text, " granted by ")
+			text += ";"
+		} else if m.grantedBy == e.p.names.keeper() || strings.HasPrefix(m.grantedBy, e.p.names.creatorPrefix()) {
+			text = e.p.as(e.c, m.grantedBy) + text
+		}
+		err := e.c.transact(ctx, impatient, text)
+		if err == nil || code(err) == codeUndefinedObject {
+			continue
+		}
+		if broken(err) {
+			return err
+		}
+		for _, l := range logins {
+			if l.oid == m.member {
+				e.failed[l.lease] = fmt.Errorf("take away a membership: %w", err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,210 @@
+package postgres
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Rights is the `postgres:` section of a role: what its logins may do at the target.
+type Rights struct {
+	// Grants are privileges that a group role of ours holds; each login is a member of it.
+	Grants []Privileges `yaml:"grants" json:"grants,omitempty"`
+	// InRole names roles that exist at the server and whose rights the logins get. Predefined roles (pg_…),
+	// superusers and roles that may create roles are refused unless daypass.yaml lists them.
+	InRole []string `yaml:"in_role" json:"in_role,omitempty"`
+	// Owner is a role that exists and that the logins act as (ALTER ROLE … SET role), so that what they create
+	// belongs to it. For roles that change the schema.
+	Owner string `yaml:"owner" json:"owner,omitempty"`
+	// ConnectionLimit bounds the sessions of one login at one time; 0 is no bound.
+	ConnectionLimit int `yaml:"connection_limit" json:"connection_limit,omitempty"`
+	// SearchPath is the schemas that unqualified names are looked up in; empty leaves the server's own.
+	SearchPath []string `yaml:"search_path" json:"search_path,omitempty"`
+	// ScramIterations is the rounds of the password's verifier, 4096 when it is 0. Our passwords are 256 random
+	// bits, so that 1 is as safe and makes a login much cheaper to create; some drivers refuse less than 4096.
+	ScramIterations int `yaml:"scram_iterations" json:"scram_iterations,omitempty"`
+}
+
+// Privileges is one entry of [Rights].Grants: privileges on things of one kind.
+type Privileges struct {
+	// Privileges are SQL privilege words that fit On, such as SELECT.
+	Privileges []string `yaml:"privileges" json:"privileges"`
+	// On is tables, sequences, functions, schema or database (the one of the target's URL).
+	On string `yaml:"on" json:"on"`
+	// Schema is where the tables, sequences or functions are, or the schema itself. Whoever gets rights on
+	// something in a schema gets USAGE on the schema as well.
+	Schema string `yaml:"schema" json:"schema,omitempty"`
+	// Names are the tables, sequences or functions (all of that name); empty means all in the schema.
+	Names []string `yaml:"names" json:"names,omitempty"`
+	// Future extends the privileges to what will be created later, by Creators.
+	Future bool `yaml:"future" json:"future,omitempty"`
+	// Creators are the roles whose later creations Future means; empty means the owners of the schema and of
+	// what is in it now.
+	Creators []string `yaml:"creators" json:"creators,omitempty"`
+}
+
+// The kinds of things that privileges are on.
+const (
+	onTables    = "tables"
+	onSequences = "sequences"
+	onFunctions = "functions"
+	onSchema    = "schema"
+	onDatabase  = "database"
+)
+
+// privilegesOn returns the privilege words that fit a kind of thing; nil for an unknown kind.
+func privilegesOn(kind string) []string {
+	switch kind {
+	case onTables:
+		return []string{"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN"}
+	case onSequences:
+		return []string{"USAGE", "SELECT", "UPDATE"}
+	case onFunctions:
+		return []string{"EXECUTE"}
+	case onSchema:
+		return []string{"USAGE", "CREATE"}
+	case onDatabase:
+		return []string{"CONNECT", "CREATE", "TEMPORARY"}
+	}
+	return nil
+}
+
+// FieldError is something wrong in a section of an access file.
+type FieldError struct {
+	Path string // such as grants[0].on
+	Text string
+}
+
+// Error names the field.
+func (e *FieldError) Error() string { return e.Path + ": " + e.Text }
+
+// Field returns the path of the field in its section.
+func (e *FieldError) Field() string { return e.Path }
+
+func wrong(path, format string, args ...any) error {
+	return &FieldError{Path: path, Text: fmt.Sprintf(format, args...)}
+}
+
+// maxName is the longest identifier of PostgreSQL, which cuts longer ones without an error.
+const maxName = 63
+
+// Validate returns every mistake, each a [FieldError].
+func (r Rights) Validate() error {
+	var errs []error
+	if len(r.Grants) == 0 && len(r.InRole) == 0 && r.Owner == "" {
+		errs = append(errs, wrong("grants", "a role needs grants, in_role or owner"))
+	}
+	for i, privileges := range r.Grants {
+		errs = append(errs, privileges.validate(fmt.Sprintf("grants[%d]", i))...)
+	}
+	errs = append(errs, checkNames("in_role", r.InRole)...)
+	errs = append(errs, checkNames("search_path", r.SearchPath)...)
+	if r.Owner != "" {
+		errs = append(errs, checkNames("owner", []string{r.Owner})...)
+	}
+	if r.ConnectionLimit < 0 || r.ConnectionLimit > 1<<20 {
+		errs = append(errs, wrong("connection_limit", "%d is not between 0 and %d", r.ConnectionLimit, 1<<20))
+	}
+	if r.ScramIterations < 0 || r.ScramIterations > 1_000_000 {
+		errs = append(errs, wrong("scram_iterations", "%d is not between 1 and 1000000", r.ScramIterations))
+	}
+	return errors.Join(errs...)
+}
+
+func (p Privileges) validate(path string) []error {
+	allowed := privilegesOn(p.On)
+	if allowed == nil {
+		return []error{wrong(path+".on", "%q is not tables, sequences, functions, schema or database", p.On)}
+	}
+	var errs []error
+	if len(p.Privileges) == 0 {
+		errs = append(errs, wrong(path+".privileges", "none are named; on %s: %s", p.On, strings.Join(allowed, ", ")))
+	}
+	for i, word := range p.Privileges {
+		if !slices.Contains(allowed, strings.ToUpper(word)) {
+			errs = append(errs, wrong(fmt.Sprintf("%s.privileges[%d]", path, i), "%q does not fit %s; want %s", word, p.On, strings.Join(allowed, ", ")))
+		}
+	}
+	if p.On == onDatabase && p.Schema != "" {
+		errs = append(errs, wrong(path+".schema", "a database has no schema; it is the one of the target's url"))
+	}
+	if p.On != onDatabase {
+		errs = append(errs, checkNames(path+".schema", []string{p.Schema})...)
+	}
+	if p.On == onDatabase || p.On == onSchema {
+		if len(p.Names) > 0 || p.Future || len(p.Creators) > 0 {
+			errs = append(errs, wrong(path, "names, future and creators are for tables, sequences and functions"))
+		}
+	}
+	if p.Future && len(p.Names) > 0 {
+		errs = append(errs, wrong(path+".future", "what is created later has no name yet: leave names away"))
+	}
+	if len(p.Creators) > 0 && !p.Future {
+		errs = append(errs, wrong(path+".creators", "they say who creates what future means: set future"))
+	}
+	errs = append(errs, checkNames(path+".names", p.Names)...)
+	return append(errs, checkNames(path+".creators", p.Creators)...)
+}
+
+// checkNames refuses names that PostgreSQL would cut or that cannot be.
+func checkNames(path string, names []string) []error {
+	var errs []error
+	for i, name := range names {
+		if name == "" || len(name) > maxName || strings.ContainsRune(name, 0) {
+			errs = append(errs, wrong(fmt.Sprintf("%s[%d]", path, i), "%q is not a name of 1 to %d bytes", name, maxName))
+		}
+	}
+	return errs
+}
+
+// normal is r with one spelling for everything that means the same, so that equal rights have one group.
+func (r Rights) normal() Rights {
+	r.Grants = slices.Clone(r.Grants)
+	for i, privileges := range r.Grants {
+		words := make([]string, len(privileges.Privileges))
+		for j, word := range privileges.Privileges {
+			words[j] = strings.ToUpper(word)
+		}
+		r.Grants[i].Privileges = sortedSet(words)
+		r.Grants[i].Names = sortedSet(privileges.Names)
+		r.Grants[i].Creators = sortedSet(privileges.Creators)
+	}
+	r.InRole = sortedSet(r.InRole)
+	return r
+}
+
+func sortedSet(words []string) []string {
+	words = slices.Clone(words)
+	slices.Sort(words)
+	return slices.Compact(words)
+}
+
+// ofGroup is the part of r that a group holds, in canonical bytes. The rest belongs to each login.
+func (r Rights) ofGroup() []byte {
+	text, err := json.Marshal(Rights{Grants: r.Grants, InRole: r.InRole, Owner: r.Owner})
+	if err != nil {
+		panic(err) // strings, integers and booleans: cannot fail
+	}
+	return text
+}
+
+// ParseRights reads the rights of a role from JSON, strictly.
+func ParseRights(text []byte) (Rights, error) {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	var rights Rights
+	if err := decoder.Decode(&rights); err != nil {
+		return Rights{}, fmt.Errorf("rights of a postgres role: %w", err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return Rights{}, errors.New("rights of a postgres role: more than one value")
+	}
+	if err := rights.Validate(); err != nil {
+		return Rights{}, fmt.Errorf("rights of a postgres role: %w", err)
+	}
+	return rights.normal(), nil
+}
