@@ -184,6 +184,8 @@ type Problem struct {
 	Code       string `json:"code" doc:"stable word"`
 	DecisionID string `json:"decision_id,omitempty"`
 	RetryAfter int    `json:"retry_after,omitempty" doc:"seconds"`
+	// Errors are the mistakes in access files that were refused.
+	Errors []Mistake `json:"errors,omitempty" doc:"every mistake in the access files that were refused"`
 }
 
 // Error makes a Problem an error for clients.

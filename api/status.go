@@ -94,10 +94,17 @@ type LedgerEntry struct {
 	Leaf  []byte `json:"leaf" doc:"base64 of the canonical bytes, which are JSON themselves"`
 }
 
-// LedgerProof shows that the ledger of Checkpoint holds Leaf at Index (GET /v1/ledger/proof?leaf=…).
+// LedgerProof shows that the ledger of Checkpoint holds a leaf at Index (GET /v1/ledger/proof?leaf=…, where leaf is
+// URL-safe base64 of the canonical bytes, such as a receipt holds).
 type LedgerProof struct {
 	Index      int64    `json:"index"`
 	Size       int64    `json:"size"`
 	Hashes     [][]byte `json:"hashes" doc:"RFC 6962 audit path, base64"`
 	Checkpoint string   `json:"checkpoint" doc:"signed note (C2SP tlog-checkpoint)"`
+}
+
+// Readiness is the answer of GET /healthz and GET /readyz: 200 when ready, 503 when not.
+type Readiness struct {
+	Ready   bool     `json:"ready"`
+	Reasons []string `json:"reasons,omitempty" doc:"why no lease can be acquired now, a sentence each"`
 }

@@ -1,0 +1,146 @@
+package httpapi
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/fault"
+	"github.com/daypass/daypass/internal/policy"
+	"github.com/daypass/daypass/internal/source"
+)
+
+func accessRoutes() []route {
+	ifMatch := parameter{"If-Match", "the revision that must be active, in double quotes"}
+	return []route{
+		with(http.MethodPut, "/v1/access", "applyAccess", "Apply access files as the active revision", (*call).applyAccess).heading(ifMatch),
+		with(http.MethodPost, "/v1/access/check", "checkAccess", "Find every mistake in access files", (*call).checkAccess),
+		with(http.MethodGet, "/v1/access/revisions", "listRevisions", "List access revisions, newest first", (*call).revisions).
+			asking(pageParameters()...),
+		with(http.MethodPost, "/v1/access/revisions/{id}/activate", "activateAccess", "Activate an earlier revision", (*call).activate).heading(ifMatch),
+		with(http.MethodGet, "/v1/schema", "schema", "Read the Cedar schema of the active revision", (*call).schema),
+	}
+}
+
+// accessCaller reads what all calls about the access configuration have.
+func (c *call) accessCaller() (who broker.Caller, expected string, err error) {
+	if who, err = c.caller(); err != nil {
+		return who, "", err
+	}
+	if _, err = c.query(); err != nil {
+		return who, "", err
+	}
+	expected, err = c.ifMatch()
+	return who, expected, err
+}
+
+// ifMatch returns the revision in the If-Match header, or none.
+func (c *call) ifMatch() (string, error) {
+	values := c.r.Header.Values("If-Match")
+	if len(values) == 0 {
+		return "", nil
+	}
+	id, opened := strings.CutPrefix(values[0], `"`)
+	id, closed := strings.CutSuffix(id, `"`)
+	if len(values) > 1 || opened != closed || !isRevision(id) {
+		return "", malformed(`If-Match is one revision in double quotes: 64 hexadecimal digits`)
+	}
+	return id, nil
+}
+
+// isRevision reports whether text can be a revision, the hash of its content.
+func isRevision(text string) bool {
+	return len(text) == 64 && strings.Trim(text, "0123456789abcdef") == ""
+}
+
+func (c *call) applyAccess(in api.AccessRequest) (api.Revision, error) {
+	const op = "apply access files"
+	who, expected, err := c.accessCaller()
+	if err != nil {
+		return api.Revision{}, err
+	}
+	if in.Files == nil {
+		return api.Revision{}, malformed("files is missing: an object of path to text")
+	}
+	applied, err := c.edge.Broker.Apply(c.r.Context(), who, in.Files, expected)
+	if err != nil {
+		return api.Revision{}, refuseMistakes(op, err)
+	}
+	return wireRevision(applied.Revision, applied.Revision.ID, applied.Notes), nil
+}
+
+// checkAccess answers with the mistakes as its result: finding them is what was asked for.
+func (c *call) checkAccess(in api.AccessRequest) (api.AccessCheck, error) {
+	who, _, err := c.accessCaller()
+	if err != nil {
+		return api.AccessCheck{}, err
+	}
+	if in.Files == nil {
+		return api.AccessCheck{}, malformed("files is missing: an object of path to text")
+	}
+	out := api.AccessCheck{Revision: access.Hash(in.Files)}
+	err = c.edge.Broker.CheckAccess(c.r.Context(), who, in.Files)
+	if wrong, ok := errors.AsType[source.Errors](err); ok {
+		out.Errors = mistakes(wrong)
+		return out, nil
+	}
+	return out, err
+}
+
+func (c *call) revisions(none) (page api.Page[api.Revision], err error) {
+	who, err := c.caller()
+	if err != nil {
+		return page, err
+	}
+	q, err := c.query("limit", "cursor")
+	if err != nil {
+		return page, err
+	}
+	limit, cursor, err := q.page()
+	if err != nil {
+		return page, err
+	}
+	found, active, next, err := c.edge.Broker.Revisions(c.r.Context(), who, cursor, limit)
+	if err != nil {
+		return page, err
+	}
+	page = api.Page[api.Revision]{Items: make([]api.Revision, len(found)), Next: next}
+	for i, r := range found {
+		page.Items[i] = wireRevision(r, active, nil)
+	}
+	return page, nil
+}
+
+func (c *call) activate(none) (api.Revision, error) {
+	who, expected, err := c.accessCaller()
+	if err != nil {
+		return api.Revision{}, err
+	}
+	id := c.r.PathValue("id")
+	if !isRevision(id) {
+		return api.Revision{}, fault.New(fault.NotFound, "activate a revision", "no such revision")
+	}
+	applied, err := c.edge.Broker.Activate(c.r.Context(), who, id, expected)
+	if err != nil {
+		return api.Revision{}, refuseMistakes("activate revision "+id, err)
+	}
+	return wireRevision(applied.Revision, applied.Revision.ID, applied.Notes), nil
+}
+
+func (c *call) schema(none) (api.AccessSchema, error) {
+	who, _, err := c.accessCaller()
+	if err != nil {
+		return api.AccessSchema{}, err
+	}
+	if err := c.edge.Broker.Authorize(c.r.Context(), who, policy.Read); err != nil {
+		return api.AccessSchema{}, err
+	}
+	view := c.edge.Broker.View()
+	if view == nil {
+		return api.AccessSchema{}, fault.New(fault.NotFound, "read the schema", "no access configuration is active; apply one first")
+	}
+	return api.AccessSchema{Schema: view.Policy.Schema()}, nil
+}

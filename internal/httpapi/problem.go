@@ -1,0 +1,149 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/fault"
+	"github.com/daypass/daypass/internal/source"
+)
+
+// The kinds that only the edge knows: what is wrong with a request before anybody looks at what it asks.
+const (
+	methodNotAllowed fault.Kind = "method_not_allowed"
+	tooLarge         fault.Kind = "too_large"
+	unsupportedMedia fault.Kind = "unsupported_media"
+)
+
+// problemKind is how a kind of fault looks from outside.
+type problemKind struct {
+	status int
+	title  string
+}
+
+// problemKinds is the one table from kinds to statuses and titles. A title is also the detail of errors that have
+// no public text.
+func problemKinds() map[fault.Kind]problemKind {
+	return map[fault.Kind]problemKind{
+		fault.Invalid:           {http.StatusBadRequest, "the request is malformed"},
+		fault.Unauthenticated:   {http.StatusUnauthorized, "the evidence is missing or was not accepted"},
+		fault.Denied:            {http.StatusForbidden, "denied"},
+		fault.NotFound:          {http.StatusNotFound, "there is no such thing, or it is not for you to know"},
+		fault.Conflict:          {http.StatusConflict, "the state of the thing does not allow it"},
+		fault.TooMany:           {http.StatusTooManyRequests, "too many"},
+		fault.TargetUnavailable: {http.StatusServiceUnavailable, "the target is not available"},
+		fault.StoreUnavailable:  {http.StatusServiceUnavailable, "the store is not available; nothing was done"},
+		fault.Internal:          {http.StatusInternalServerError, "something went wrong inside; the server's log has it under this request ID"},
+		methodNotAllowed:        {http.StatusMethodNotAllowed, "the method is not allowed here"},
+		tooLarge:                {http.StatusRequestEntityTooLarge, "the request is too large"},
+		unsupportedMedia:        {http.StatusUnsupportedMediaType, "the body is not JSON"},
+	}
+}
+
+// problemType is the tag URI of a code.
+func problemType(code fault.Kind) string { return "tag:daypass.dev,2026:problem/" + string(code) }
+
+// problemOf is err as its caller may see it.
+func problemOf(err error, request string) api.Problem {
+	kind := fault.KindOf(err)
+	look, known := problemKinds()[kind]
+	if !known {
+		kind, look = fault.Internal, problemKinds()[fault.Internal]
+	}
+	p := api.Problem{Type: problemType(kind), Title: look.title, Status: look.status, Instance: request, Code: string(kind)}
+	if e, ok := errors.AsType[*fault.Error](err); ok {
+		p.Detail = e.Public
+		p.DecisionID = e.Decision
+		p.RetryAfter = int(math.Ceil(e.RetryAfter.Seconds()))
+	}
+	if wrong, ok := errors.AsType[source.Errors](err); ok {
+		p.Errors = mistakes(wrong)
+	}
+	return p
+}
+
+// fail answers with a problem and logs the cause, once. What was merely asked wrongly is for those who look for it.
+func (c *call) fail(err error) {
+	p := problemOf(err, c.id)
+	level := slog.LevelInfo
+	switch {
+	case p.Status >= http.StatusInternalServerError:
+		level = slog.LevelError
+	case p.Status == http.StatusNotFound || p.Status == http.StatusBadRequest || p.Status == http.StatusMethodNotAllowed:
+		level = slog.LevelDebug
+	}
+	if !errors.Is(err, context.Canceled) || c.r.Context().Err() == nil {
+		c.edge.Log.Log(c.r.Context(), level, "a request was refused", "request", c.id, "method", c.r.Method, "path", c.route,
+			"code", p.Code, "err", err)
+	}
+	c.sendProblem(p)
+}
+
+func (c *call) sendProblem(p api.Problem) {
+	body, err := json.Marshal(p)
+	if err != nil { // texts and numbers: it cannot happen
+		body = []byte("{}")
+	}
+	h := c.w.Header()
+	if p.Status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", `Bearer realm="daypass"`)
+	}
+	if p.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(p.RetryAfter))
+	}
+	c.status = p.Status
+	if err := c.send(api.MediaProblem, body); err != nil {
+		c.edge.Log.Debug("a problem could not be written", "request", c.id, "err", err)
+	}
+}
+
+// mistakes are errors in access files as the API shows them.
+func mistakes(wrong source.Errors) []api.Mistake {
+	list := make([]api.Mistake, len(wrong))
+	for i, e := range wrong {
+		list[i] = api.Mistake{File: e.File, Line: e.Line, Column: e.Column, Message: e.Message, Hint: e.Hint, Excerpt: e.Excerpt}
+	}
+	return list
+}
+
+// refuseMistakes makes errors in access files an error with a kind.
+func refuseMistakes(op string, err error) error {
+	wrong, ok := errors.AsType[source.Errors](err)
+	if !ok || len(wrong) == 0 {
+		return err
+	}
+	public := fmt.Sprintf("%s: %s", wrong[0].Place(), wrong[0].Message)
+	if len(wrong) > 1 {
+		public = fmt.Sprintf("%d mistakes, the first at %s", len(wrong), public)
+	}
+	return fault.Wrap(fault.Invalid, op, public, err)
+}
+
+func unknownPath() error {
+	return fault.New(fault.NotFound, "find the call", "there is no such call; /openapi.json lists all")
+}
+
+// refuseMethod answers a known path with another method.
+func refuseMethod(allowed []string) func(*call) error {
+	if slices.Contains(allowed, http.MethodGet) {
+		allowed = append(allowed, http.MethodHead)
+	}
+	slices.Sort(allowed)
+	list := strings.Join(allowed, ", ")
+	return func(c *call) error {
+		c.w.Header().Set("Allow", list)
+		return fault.New(methodNotAllowed, "find the call", "this path takes "+list)
+	}
+}
+
+// malformed is the error of a request that cannot be read.
+func malformed(public string) error { return fault.New(fault.Invalid, "read the request", public) }

@@ -1,0 +1,111 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"time"
+
+	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/store"
+)
+
+// errEncoding stands for the encoder's own error, which may quote what it could not encode.
+var errEncoding = errors.New("a value has no JSON")
+
+// reveal is the one place where secrets become bytes for the wire.
+func reveal(a broker.Acquired) api.Acquired {
+	credential := api.Credential{Type: a.Credential.Type, Fields: map[string]any{}}
+	maps.Copy(credential.Fields, a.Credential.Attributes)
+	for name, text := range a.Credential.Secrets {
+		credential.Fields[name] = text.Reveal()
+	}
+	return api.Acquired{
+		Lease:      wireLease(a.Lease),
+		LeaseToken: a.Token.Reveal(),
+		Credential: credential,
+		Receipt:    a.Receipt,
+		Clamped:    a.Clamped,
+	}
+}
+
+func wireLease(l store.Lease) api.Lease {
+	return api.Lease{
+		ID:             string(l.ID),
+		Role:           l.Role,
+		Target:         l.Target,
+		Principal:      l.Issuer + ":" + l.Subject,
+		State:          string(l.State),
+		Reason:         string(l.Reason),
+		CreatedAt:      api.At(l.CreatedAt),
+		ExpiresAt:      api.At(l.ExpiresAt),
+		RenewableUntil: api.At(l.RenewableUntil),
+		Revocation:     l.Revocation,
+		RevokedAt:      maybe(l.RevokedAt),
+		DecisionID:     l.Decision,
+		RunID:          l.Run,
+	}
+}
+
+// maybe is a time that may not have come.
+func maybe(t time.Time) *api.Time {
+	if t.IsZero() {
+		return nil
+	}
+	at := api.At(t)
+	return &at
+}
+
+func wireLock(k store.Lock) api.Lock {
+	match := api.Match{Role: k.Role, Target: k.Target, Lease: string(k.Lease)}
+	issuer := k.Issuer
+	if issuer == "" {
+		issuer = k.IssuerURL
+	}
+	if k.Subject != "" {
+		match.Principal = issuer + ":" + k.Subject
+	} else {
+		match.Issuer = issuer
+	}
+	return api.Lock{
+		ID:        k.ID,
+		Match:     match,
+		Reason:    k.Reason,
+		CreatedAt: api.At(k.CreatedAt),
+		CreatedBy: k.CreatedBy,
+		ExpiresAt: maybe(k.ExpiresAt),
+		LiftedAt:  maybe(k.LiftedAt),
+		Hits:      k.Hits,
+	}
+}
+
+func wireDecision(d store.Decision) (api.Decision, error) {
+	out := api.Decision{
+		ID:        d.ID,
+		At:        api.At(d.At),
+		Revision:  d.Revision,
+		Principal: d.Issuer + ":" + d.Subject,
+		Action:    d.Action,
+		Resource:  d.Resource,
+		Outcome:   d.Outcome,
+		Input:     json.RawMessage(d.Input),
+		Count:     d.Count,
+		Lease:     d.Lease,
+	}
+	if len(d.Input) == 0 {
+		out.Input = json.RawMessage("null")
+	}
+	return out, json.Unmarshal(d.Reasons, &out.Reasons)
+}
+
+func wireRevision(r store.Revision, active string, notes []string) api.Revision {
+	return api.Revision{
+		ID:          r.ID,
+		CreatedAt:   api.At(r.CreatedAt),
+		CreatedBy:   r.CreatedBy,
+		Active:      r.ID == active,
+		ActivatedAt: maybe(r.ActivatedAt),
+		Notes:       notes,
+	}
+}
