@@ -196,3 +196,50 @@ func longestPrefix(modules []string, imported string) string {
 	}
 	return best
 }
+
+var (
+	room     = regexp.MustCompile("`((?:[a-z]+/)*[a-z]+)`\\s")
+	cited    = regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`)
+	declared = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+)
+
+func TestTheThreatModelNamesTestsThatExist(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "THREAT_MODEL.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for paragraph := range strings.SplitSeq(string(text), "\n- ") {
+		if !strings.HasPrefix(paragraph, "*Tests.*") {
+			continue
+		}
+		where := ""
+		for _, word := range strings.Fields(paragraph) {
+			if match := room.FindStringSubmatch(word + " "); match != nil {
+				where = match[1]
+			}
+			if name := cited.FindString(word); name != "" && !slices.Contains(testsIn(t, where), name) {
+				t.Errorf("THREAT_MODEL.md names the test %s of %s, which does not exist", name, where)
+			}
+		}
+	}
+}
+
+// testsIn returns the tests and fuzzers of a room.
+func testsIn(t *testing.T, room string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, room, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range declared.FindAllStringSubmatch(string(text), -1) {
+			names = append(names, match[1])
+		}
+	}
+	return names
+}
