@@ -172,8 +172,11 @@ func (x *exportReader) take() { x.next = nil }
 // head reads the first line.
 func (x *exportReader) head() (ExportHead, error) {
 	line, err := x.peek(maxHeader)
+	if err == io.EOF {
+		return ExportHead{}, fmt.Errorf("head of the export: %w: it is absent", ErrFormat)
+	}
 	if err != nil {
-		return ExportHead{}, fmt.Errorf("head of the export: %w: %v", ErrFormat, err)
+		return ExportHead{}, fmt.Errorf("head of the export: %w", err)
 	}
 	defer x.take()
 	var h headLine

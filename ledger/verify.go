@@ -175,6 +175,9 @@ func (a *audit) block() error {
 	if err != nil {
 		return err
 	}
+	if a.in.torn && len(leaves) < len(hashes) {
+		return fmt.Errorf("%w: the export ends %s entry %d of %d", ErrCut, a.torn(), at+int64(len(leaves)), a.final.Size)
+	}
 	a.compare(at, hashes, leaves)
 	return nil
 }
