@@ -93,7 +93,7 @@ func (tx *Tx) storedTally(scope Scope) (t Tally, err error) {
 
 const (
 	addTally = `insert into tallies (target, role, issuer_url, subject, pending, active, revoking)
-		values ($1, $2, $3, $4, $5, $6, $7) on conflict (target, role, issuer_url, subject) do update set
+		values ($1, $2, $3, $4, $5, $6, $7) on conflict (subject, issuer_url, target, role) do update set
 		pending = tallies.pending + excluded.pending, active = tallies.active + excluded.active,
 		revoking = tallies.revoking + excluded.revoking`
 	dropTally = `delete from tallies where target = $1 and role = $2 and issuer_url = $3 and subject = $4

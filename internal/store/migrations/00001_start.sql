@@ -66,7 +66,8 @@ CREATE TABLE tallies (
   pending    BIGINT NOT NULL,
   active     BIGINT NOT NULL,
   revoking   BIGINT NOT NULL,
-  PRIMARY KEY (target, role, issuer_url, subject)
+  -- In this order a principal's rows are neighbours, as are the targets'.
+  PRIMARY KEY (subject, issuer_url, target, role)
 );
 
 -- The ledger: leaves in order, their tree as tiles of 256 hashes, and the head with its signed checkpoint.

@@ -1,0 +1,148 @@
+package sqlite_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/daypass/daypass/internal/lease"
+	"github.com/daypass/daypass/internal/store"
+	"github.com/daypass/daypass/internal/store/storetest"
+)
+
+// callers runs b.N operations from n goroutines and reports operations per second.
+func callers(b *testing.B, n int, op func() error) float64 {
+	b.Helper()
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	failed := make(chan error, n)
+	b.ResetTimer()
+	start := time.Now()
+	for range n {
+		go func() {
+			for left.Add(-1) >= 0 {
+				if err := op(); err != nil {
+					failed <- err
+					return
+				}
+			}
+			failed <- nil
+		}()
+	}
+	for range n {
+		if err := <-failed; err != nil {
+			b.Fatal(err)
+		}
+	}
+	rate := float64(b.N) / time.Since(start).Seconds()
+	b.ReportMetric(rate, "leases/s")
+	return rate
+}
+
+func BenchmarkInsertLease(b *testing.B) {
+	for _, n := range []int{1, 16, 64} {
+		b.Run(fmt.Sprintf("%d callers", n), func(b *testing.B) {
+			file := newFile(b)
+			storetest.Create(b, file)
+			s := storetest.Serve(b, file, nil)
+			callers(b, n, func() error {
+				l := storetest.NewLease("orders-readonly", "orders-db")
+				return s.Update(context.Background(), func(tx *store.Tx) error {
+					_, err := tx.InsertLease(l)
+					return err
+				})
+			})
+		})
+	}
+}
+
+// A whole acquisition as the broker does it: limits, locks, revision, decision and lease, then the grant's outcome.
+func BenchmarkAcquire(b *testing.B) {
+	for _, n := range []int{1, 64} {
+		b.Run(fmt.Sprintf("%d callers", n), func(b *testing.B) {
+			file := newFile(b)
+			storetest.Create(b, file)
+			s := storetest.Serve(b, file, nil)
+			callers(b, n, func() error { return acquire(s.Store) })
+		})
+	}
+}
+
+func acquire(s *store.Store) error {
+	l := storetest.NewLease("orders-readonly", "orders-db")
+	ctx := context.Background()
+	err := s.Update(ctx, func(tx *store.Tx) error {
+		if _, locked, err := tx.MatchingLock(l, l.CreatedAt); err != nil || locked {
+			return fmt.Errorf("locked %v: %w", locked, err)
+		}
+		if _, err := tx.ActiveID(); err != nil {
+			return err
+		}
+		if _, err := tx.Live(store.Scope{Role: l.Role}); err != nil {
+			return err
+		}
+		if _, err := tx.Live(store.Scope{Role: l.Role, IssuerURL: l.IssuerURL, Subject: l.Subject}); err != nil {
+			return err
+		}
+		_, err := tx.PutDecision(store.Decision{ID: l.Decision, At: l.CreatedAt, Outcome: "allow", Input: l.Claims, Lease: string(l.ID)})
+		if err != nil {
+			return err
+		}
+		_, err = tx.InsertLease(l)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.Update(ctx, func(tx *store.Tx) error {
+		l, err := tx.Lease(l.ID)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Move(&l, lease.Granted, store.Why{Now: l.CreatedAt})
+		return err
+	})
+}
+
+// The floor: the same bytes as one blob per lease, appended in groups of 64 to a table without indexes, with the
+// same sync.
+func BenchmarkFloor(b *testing.B) {
+	db, err := sql.Open("sqlite", filepath.Join(b.TempDir(), "floor.db")+"?_pragma=journal_mode(wal)&_pragma=synchronous(full)")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(`create table floor (id integer primary key, row blob, leaf blob)`); err != nil {
+		b.Fatal(err)
+	}
+	row, leaf := make([]byte, 600), make([]byte, 300)
+	start := time.Now()
+	b.ResetTimer()
+	for done := 0; done < b.N; {
+		tx, err := db.Begin()
+		if err != nil {
+			b.Fatal(err)
+		}
+		insert, err := tx.Prepare(`insert into floor (row, leaf) values ($1, $2)`)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := 0; i < 64 && done < b.N; i++ {
+			if _, err := insert.Exec(row, leaf); err != nil {
+				b.Fatal(err)
+			}
+			done++
+		}
+		if err := tx.Commit(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/time.Since(start).Seconds(), "leases/s")
+}
+
+var _ = os.Getenv

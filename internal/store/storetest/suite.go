@@ -1,0 +1,497 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/daypass/daypass/internal/fault"
+	"github.com/daypass/daypass/internal/lease"
+	"github.com/daypass/daypass/internal/store"
+	"github.com/daypass/daypass/ledger"
+)
+
+// Run holds a kind of database to the store's promises. fresh returns a new, empty database.
+func Run(t *testing.T, fresh func(t testing.TB) Database) {
+	for _, c := range []struct {
+		name string
+		test func(t *testing.T, db Database)
+	}{
+		{"a lease lives its whole life", testLife},
+		{"ended and proved together are one write and two entries", testDead},
+		{"a move of a lease that changed is stale", testStale},
+		{"a move that the life does not allow is refused", testRefused},
+		{"a renewal raises the bound first", testRenew},
+		{"an error undoes only its own update", testIsolation},
+		{"a panic undoes only its own update", testPanic},
+		{"a member of a group sees what came before it", testTalliesInGroup},
+		{"tallies and ledger hold under concurrent lives", testConcurrent},
+		{"a view cannot write", testViewCannotWrite},
+		{"a view sees one moment", testSnapshot},
+		{"an update whose context has ended is not done", testContext},
+		{"a full queue refuses at once", testFullQueue},
+		{"a store that stopped refuses", testStopped},
+		{"boots are counted and interrupted leases are found", testBoots},
+		{"another ledger key is refused", testWrongKey},
+		{"an epoch is durable", testEpoch},
+		{"due and expired leases come in order and within the limit", testDue},
+		{"lists page through everything once", testPaging},
+		{"locks match, stand, expire and are lifted", testLocks},
+		{"decisions are kept, counted and committed to", testDecisions},
+		{"revisions are activated and found", testRevisions},
+		{"keys, sealed values and marks are kept", testRecords},
+		{"prune takes the dead and leaves the ledger", testPrune},
+		{"entries have proofs", testProofs},
+		{"a fault at any statement leaves all or nothing", testFaults},
+		{"a lost answer of a commit stops the store, and a restart tells", testUnknown},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			db := fresh(t)
+			Create(t, db)
+			c.test(t, db)
+		})
+	}
+}
+
+// audit ends the test unless the invariants hold.
+func audit(t testing.TB, db Database, s *store.Store) {
+	t.Helper()
+	raw, err := db.SQL()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	if err := Audit(t.Context(), s, raw, Signer(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantKind(t testing.TB, err error, kind fault.Kind) {
+	t.Helper()
+	if !fault.Is(err, kind) {
+		t.Fatalf("got %v, want an error of kind %s", err, kind)
+	}
+}
+
+func testLife(t *testing.T, db Database) {
+	s := Serve(t, db, nil)
+	made := NewLease("reader", "db")
+	made.KeyHash, made.BodyHash, made.RenewByHandle = []byte("key"), []byte("body"), true
+	l := Insert(t, s.Store, made)[0]
+	if l.State != lease.Pending || l.Version != 1 || l.Boot != s.Boot() || !l.ExpiresAt.Equal(made.ExpiresAt) || !l.RenewByHandle {
+		t.Errorf("recorded as %+v", l)
+	}
+	l.ExpiresAt, l.Revocation = l.ExpiresAt.Add(-time.Minute), "assisted"
+	l = Move(t, s.Store, l, Start().Add(time.Second), lease.Granted, lease.Ended)
+	check(t, s.Update(t.Context(), func(tx *store.Tx) error {
+		return tx.Retry(l.ID, 3, Start().Add(time.Hour), "the target did not answer")
+	}))
+	View(t, s.Store, func(tx *store.Tx) error {
+		for _, read := range []func() (store.Lease, error){
+			func() (store.Lease, error) { return tx.Lease(l.ID) },
+			func() (store.Lease, error) { return tx.LeaseByTokenHash(made.TokenHash) },
+			func() (store.Lease, error) { return tx.LeaseByKey(made.IssuerURL, made.Subject, []byte("key")) },
+		} {
+			got, err := read()
+			if err != nil {
+				return err
+			}
+			if got.ID != l.ID || got.State != lease.Revoking || got.Reason != lease.Released || got.Attempt != 3 ||
+				!got.NextAttempt.Equal(Start().Add(time.Hour)) || got.LastError != "the target did not answer" ||
+				got.Revocation != "assisted" || got.Version != 3 {
+				t.Errorf("read %+v", got)
+			}
+		}
+		_, err := tx.Lease(lease.NewID())
+		wantKind(t, err, fault.NotFound)
+		return nil
+	})
+	l = Move(t, s.Store, l, Start().Add(2*time.Hour), lease.Proved)
+	if l.State != lease.Revoked || !l.RevokedAt.Equal(Start().Add(2*time.Hour)) {
+		t.Errorf("ended as %+v", l)
+	}
+	audit(t, db, s.Store)
+	check(t, s.Stop())
+}
+
+func testDead(t *testing.T, db Database) {
+	s := Serve(t, db, nil)
+	l := Move(t, s.Store, Insert(t, s.Store, NewLease("reader", "db"))[0], Start(), lease.Granted)
+	check(t, s.Update(t.Context(), func(tx *store.Tx) error {
+		moved := l
+		leaves, err := tx.MoveAll(&moved, store.Why{Reason: lease.Expired, Now: Start()}, lease.Ended, lease.Proved)
+		if err == nil && len(leaves) != 2 {
+			err = fmt.Errorf("%d entries", len(leaves))
+		}
+		return err
+	}))
+	View(t, s.Store, func(tx *store.Tx) error {
+		got, err := tx.Lease(l.ID)
+		if got.State != lease.Revoked || got.Reason != lease.Expired || got.EndedAt.IsZero() || got.RevokedAt.IsZero() {
+			t.Errorf("ended as %+v", got)
+		}
+		return err
+	})
+	audit(t, db, s.Store)
+}
+
+func testStale(t *testing.T, db Database) {
+	s := Serve(t, db, nil)
+	old := Insert(t, s.Store, NewLease("reader", "db"))[0]
+	Move(t, s.Store, old, Start(), lease.Granted)
+	for name, try := range map[string]func(*store.Tx, *store.Lease) error{
+		"move": func(tx *store.Tx, l *store.Lease) error {
+			_, err := tx.Move(l, lease.Ended, store.Why{Reason: lease.Failed, Now: Start()})
+			return err
+		},
+		"renew":  func(tx *store.Tx, l *store.Lease) error { return tx.Renew(l, Start()) },
+		"extend": func(tx *store.Tx, l *store.Lease) error { _, err := tx.Extend(l, Start(), Start()); return err },
+	} {
+		err := s.Update(t.Context(), func(tx *store.Tx) error { l := old; return try(tx, &l) })
+		if wantKind(t, err, fault.Conflict); !errors.Is(err, store.ErrStale) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	audit(t, db, s.Store)
+}
+
+func testRefused(t *testing.T, db Database) {
+	s := Serve(t, db, nil)
+	l := Insert(t, s.Store, NewLease("reader", "db"))[0]
+	err := s.Update(t.Context(), func(tx *store.Tx) error {
+		moved := l
+		_, err := tx.Move(&moved, lease.Proved, store.Why{Now: Start()})
+		return err
+	})
+	wantKind(t, err, fault.Conflict)
+	err = s.Update(t.Context(), func(tx *store.Tx) error {
+		moved := l
+		_, err := tx.Move(&moved, lease.Ended, store.Why{Now: Start()})
+		return err
+	})
+	if err == nil {
+		t.Error("an end without a reason was accepted")
+	}
+	audit(t, db, s.Store)
+}
+
+func testRenew(t *testing.T, db Database) {
+	s := Serve(t, db, nil)
+	l := Move(t, s.Store, Insert(t, s.Store, NewLease("reader", "db"))[0], Start(), lease.Granted)
+	native, expires := l.NativeUntil.Add(time.Hour), l.ExpiresAt.Add(time.Hour)
+	check(t, s.Update(t.Context(), func(tx *store.Tx) error {
+		renewed := l
+		if err := tx.Renew(&renewed, native); err != nil {
+			return err
+		}
+		if err := tx.Renew(&renewed, Start()); err != nil {
+			return err
+		}
+		_, err := tx.Extend(&renewed, expires, Start())
+		return err
+	}))
+	View(t, s.Store, func(tx *store.Tx) error {
+		got, err := tx.Lease(l.ID)
+		if !got.NativeUntil.Equal(native) || !got.ExpiresAt.Equal(expires) || got.Version != 5 {
+			t.Errorf("renewed to %+v", got)
+		}
+		wake, ok, wakeErr := tx.NextWake()
+		if !ok || !wake.Equal(expires) {
+			t.Errorf("next wake %v %v", wake, ok)
+		}
+		return errors.Join(err, wakeErr)
+	})
+	audit(t, db, s.Store)
+}
+
+// together sends updates so that they meet in one group: the first holds the writer until the rest are queued.
+func together(t testing.TB, s *store.Store, fns ...func(*store.Tx) error) []error {
+	t.Helper()
+	entered, queued := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_ = s.Update(t.Context(), func(*store.Tx) error {
+			once.Do(func() { close(entered); <-queued })
+			return nil
+		})
+	})
+	<-entered
+	errs := make([]error, len(fns))
+	before := s.Waiting()
+	for i, fn := range fns {
+		wg.Go(func() { errs[i] = s.Update(t.Context(), fn) })
+		for s.Waiting() < before+i+1 { // in the order of fns
+			runtime.Gosched()
+		}
+	}
+	close(queued)
+	wg.Wait()
+	return errs
+}
+
+func testIsolation(t *testing.T, db Database) {
+	s := Serve(t, db, nil)
+	good, bad, after := NewLease("reader", "db"), NewLease("reader", "db"), NewLease("writer", "db")
+	boom := errors.New("boom")
+	insert := func(l store.Lease, err error) func(*store.Tx) error {
+		return func(tx *store.Tx) error {
+			_, insertErr := tx.InsertLease(l)
+			return errors.Join(insertErr, err)
+		}
+	}
+	errs := together(t, s.Store, insert(good, nil), insert(bad, boom), insert(good, nil), insert(after, nil),
+		func(*store.Tx) error { return boom })
+	if errs[0] != nil || !errors.Is(errs[1], boom) || errs[2] == nil || errs[3] != nil || !errors.Is(errs[4], boom) {
+		t.Fatalf("got %v", errs)
+	}
+	View(t, s.Store, func(tx *store.Tx) error {
+		_, err := tx.Lease(bad.ID)
+		wantKind(t, err, fault.NotFound)
+		live, err := tx.Live(store.Scope{Target: "db"})
+		if live != 2 {
+			t.Errorf("%d leases live", live)
+		}
+		return err
+	})
+	audit(t, db, s.Store)
+}
+
+func testPanic(t *testing.T, db Database) {
+	s := Serve(t, db, nil)
+	good, bad := NewLease("reader", "db"), NewLease("reader", "db")
+	errs := together(t, s.Store,
+		func(tx *store.Tx) error { _, err := tx.InsertLease(good); return err },
+		func(tx *store.Tx) error {
+			if _, err := tx.InsertLease(bad); err != nil {
+				return err
+			}
+			panic("out of cheese")
+		})
+	if errs[0] != nil || !fault.Is(errs[1], fault.Internal) {
+		t.Fatalf("got %v", errs)
+	}
+	Insert(t, s.Store, NewLease("reader", "db"))
+	audit(t, db, s.Store)
+}
+
+func testTalliesInGroup(t *testing.T, db Database) {
+	s := Serve(t, db, nil)
+	const limit = 3
+	insert := func(l store.Lease) func(*store.Tx) error {
+		return func(tx *store.Tx) error {
+			if live, err := tx.Live(store.Scope{Role: l.Role}); err != nil || live >= limit {
+				return errors.Join(err, fault.New(fault.TooMany, "acquire", "enough"))
+			}
+			_, err := tx.InsertLease(l)
+			return err
+		}
+	}
+	var fns []func(*store.Tx) error
+	for range 2 * limit {
+		fns = append(fns, insert(NewLease("reader", "db")))
+	}
+	for i, err := range together(t, s.Store, fns...) {
+		if (err == nil) != (i < limit) {
+			t.Errorf("insert %d: %v", i, err)
+		}
+	}
+	audit(t, db, s.Store)
+}
+
+func testConcurrent(t *testing.T, db Database) {
+	s := Serve(t, db, nil)
+	var wg sync.WaitGroup
+	for worker := range 8 {
+		wg.Go(func() {
+			for i := range 12 {
+				l := NewLease("role-"+strconv.Itoa(worker%3), "db-"+strconv.Itoa(i%2))
+				l.Subject = "repo:" + strconv.Itoa(worker%4)
+				if err := oneLife(t.Context(), s.Store, l, i%5); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	audit(t, db, s.Store)
+	check(t, s.Stop())
+	again := Serve(t, db, nil)
+	audit(t, db, again.Store)
+}
+
+// oneLife records a lease and moves it by some steps; one of them fails after it wrote.
+func oneLife(ctx context.Context, s *store.Store, l store.Lease, steps int) error {
+	if err := s.Update(ctx, func(tx *store.Tx) error { _, err := tx.InsertLease(l); return err }); err != nil {
+		return err
+	}
+	for _, e := range lease.Events()[:min(steps, 3)] {
+		spoil := errors.New("spoilt")
+		for _, fail := range []error{spoil, nil} {
+			err := s.Update(ctx, func(tx *store.Tx) error {
+				moved, err := tx.Lease(l.ID)
+				if err != nil {
+					return err
+				}
+				if _, err := tx.Move(&moved, e, store.Why{Reason: lease.Expired, Now: l.CreatedAt}); err != nil {
+					return err
+				}
+				return fail
+			})
+			if !errors.Is(err, fail) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func testViewCannotWrite(t *testing.T, db Database) {
+	s := Serve(t, db, nil)
+	for name, write := range map[string]func(*store.Tx) error{
+		"a lease":  func(tx *store.Tx) error { _, err := tx.InsertLease(NewLease("reader", "db")); return err },
+		"an entry": func(tx *store.Tx) error { _, err := tx.Append(ledger.Entry{Event: ledger.Boot}); return err },
+		"a value":  func(tx *store.Tx) error { return tx.PutSealed("x", nil) },
+		"an epoch": func(tx *store.Tx) error { _, err := tx.NewEpoch(); return err },
+		"a lock":   func(tx *store.Tx) error { _, err := tx.PutLock(store.Lock{ID: "k", Role: "reader"}); return err },
+	} {
+		if err := s.View(t.Context(), write); err == nil {
+			t.Errorf("a view wrote %s", name)
+		}
+	}
+	audit(t, db, s.Store)
+}
+
+func testSnapshot(t *testing.T, db Database) {
+	s := Serve(t, db, nil)
+	View(t, s.Store, func(tx *store.Tx) error {
+		before, err := tx.LedgerSize()
+		if err != nil {
+			return err
+		}
+		Insert(t, s.Store, NewLease("reader", "db"))
+		after, err := tx.LedgerSize()
+		if before != after {
+			t.Errorf("a view saw %d entries, then %d", before, after)
+		}
+		return err
+	})
+}
+
+func testContext(t *testing.T, db Database) {
+	s, err := db.Open(t.Context(), store.Options{Signer: Signer(t)}, nil)
+	check(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	l := NewLease("reader", "db")
+	given := make(chan error)
+	go func() {
+		given <- s.Update(ctx, func(tx *store.Tx) error { _, err := tx.InsertLease(l); return err })
+	}()
+	for s.Waiting() == 0 {
+		runtime.Gosched()
+	}
+	cancel()
+	if err := <-given; !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+	running, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- s.Run(running) }()
+	check(t, s.Update(t.Context(), func(tx *store.Tx) error {
+		_, err := tx.Lease(l.ID)
+		wantKind(t, err, fault.NotFound)
+		return nil
+	}))
+	stop()
+	check(t, <-ended)
+	check(t, s.Close())
+}
+
+func testFullQueue(t *testing.T, db Database) {
+	s, err := db.Open(t.Context(), store.Options{Signer: Signer(t), Queue: 2}, nil)
+	check(t, err)
+	var wg sync.WaitGroup
+	nothing := func(*store.Tx) error { return nil }
+	for range 2 {
+		wg.Go(func() {
+			if err := s.Update(t.Context(), nothing); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for s.Waiting() < 2 {
+		runtime.Gosched()
+	}
+	wantKind(t, s.Update(t.Context(), nothing), fault.TooMany)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	check(t, s.Run(ctx)) // drains what is queued, then ends
+	wg.Wait()
+	check(t, s.Close())
+}
+
+func testStopped(t *testing.T, db Database) {
+	s := Serve(t, db, nil)
+	check(t, s.Stop())
+	wantKind(t, s.Update(t.Context(), func(*store.Tx) error { return nil }), fault.StoreUnavailable)
+}
+
+func testBoots(t *testing.T, db Database) {
+	s := Serve(t, db, nil)
+	l := Insert(t, s.Store, NewLease("reader", "db"))[0]
+	first, instance := s.Boot(), s.Instance()
+	check(t, s.Stop())
+	s = Serve(t, db, nil)
+	if s.Boot() != first+1 || s.Instance() != instance || len(instance) != 6 {
+		t.Errorf("boot %d of %q came after boot %d of %q", s.Boot(), s.Instance(), first, instance)
+	}
+	Insert(t, s.Store, NewLease("reader", "db"))
+	View(t, s.Store, func(tx *store.Tx) error {
+		found, err := tx.Interrupted(s.Boot(), 10)
+		if len(found) != 1 || found[0].ID != l.ID {
+			t.Errorf("interrupted: %v", found)
+		}
+		return err
+	})
+	audit(t, db, s.Store)
+}
+
+func testWrongKey(t *testing.T, db Database) {
+	other, _, err := ledger.GenerateSigner(Origin)
+	check(t, err)
+	_, err = db.Open(t.Context(), store.Options{Signer: other}, nil)
+	if !errors.Is(err, store.ErrWrongKey) {
+		t.Fatalf("opened with another key: %v", err)
+	}
+	audit(t, db, Serve(t, db, nil).Store)
+}
+
+func testEpoch(t *testing.T, db Database) {
+	s := Serve(t, db, nil)
+	before := s.Epoch()
+	check(t, s.Update(t.Context(), func(tx *store.Tx) error { _, err := tx.NewEpoch(); return err }))
+	_ = s.Update(t.Context(), func(tx *store.Tx) error {
+		_, err := tx.NewEpoch()
+		return errors.Join(err, errors.New("not after all"))
+	})
+	if s.Epoch() != before+1 {
+		t.Errorf("epoch %d after %d", s.Epoch(), before)
+	}
+	check(t, s.Stop())
+	if s = Serve(t, db, nil); s.Epoch() != before+1 {
+		t.Errorf("epoch %d after a restart", s.Epoch())
+	}
+}
