@@ -20,6 +20,8 @@ type Credential struct {
 	Type   string
 	public map[string]any
 	secret map[string]secret.Text
+
+	structured map[string]bool // secrets that are JSON
 }
 
 // isPublicName reports whether a string field of that name is known to hold no secret.
@@ -34,7 +36,7 @@ func isPublicName(name string) bool {
 
 // newCredential sorts the fields of the wire form.
 func newCredential(wire api.Credential) Credential {
-	c := Credential{Type: wire.Type, public: map[string]any{}, secret: map[string]secret.Text{}}
+	c := Credential{Type: wire.Type, public: map[string]any{}, secret: map[string]secret.Text{}, structured: map[string]bool{}}
 	for name, value := range wire.Fields {
 		switch v := value.(type) {
 		case float64, bool:
@@ -48,7 +50,7 @@ func newCredential(wire api.Credential) Credential {
 		case nil:
 		default: // a list or an object: as JSON, and secret, whatever is inside
 			text, _ := json.Marshal(v) // came from JSON
-			c.secret[name] = secret.New(string(text))
+			c.secret[name], c.structured[name] = secret.New(string(text)), true
 		}
 	}
 	return c
@@ -74,6 +76,18 @@ func (c Credential) Secret(name string) secret.Text {
 		return text
 	}
 	return secret.New(c.Public(name))
+}
+
+// Value returns a field in its JSON type, and nil for one that is absent. It reveals secrets: it is for passing a
+// credential on as a whole.
+func (c Credential) Value(name string) any {
+	if text, ok := c.secret[name]; ok {
+		if c.structured[name] {
+			return json.RawMessage(text.Reveal())
+		}
+		return text.Reveal()
+	}
+	return c.public[name]
 }
 
 // IsSecret reports whether the credential has a field of that name that must not be shown.

@@ -13,7 +13,7 @@ import (
 // How a held lease is looked after.
 const (
 	renewAt     = 2.0 / 3          // of a life: the last third is for trying again
-	minWatch    = 5 * time.Second  // between looks at whether the lease still lives
+	minWatch    = 1 * time.Second  // between looks at whether the lease still lives
 	maxWatch    = 60 * time.Second // the same
 	watchParts  = 60               // looks per life, within these bounds
 	holdTimeout = 15 * time.Second // of one call; a hung server must not use up the last third
@@ -55,7 +55,7 @@ func OnNotice(f func(Notice)) HoldOption { return func(h *hold) { h.notice = f }
 // goroutine of its own beside the work. When the lease ends first it returns a [LostError].
 //
 // It renews after two thirds of each life, tries again until the last moment while the server is out of reach, and
-// looks at the lease in between (60 times a life, at least every minute), since a lock ends it at any time.
+// looks at the lease in between (60 times a life, every second at most and every minute at least), since a lock ends it at any time.
 func (l *Lease) Hold(ctx context.Context, options ...HoldOption) error {
 	h := &hold{lease: l, notice: func(Notice) {}}
 	for _, option := range options {

@@ -43,19 +43,20 @@ const (
 
 // Run is one command with leases around it.
 type Run struct {
-	Client  *client.Client
-	Roles   []RoleRef
-	TTL     *api.Duration // of each lease; nil: the role's default
-	Reason  string        // recorded with each decision
-	Command []string      // the program and its arguments
-	Env     []string      // of the command, before the credentials
-	Stdin   io.Reader
-	Stdout  io.Writer
-	Stderr  io.Writer
-	OnLoss  OnLoss        // empty: [Kill]
-	Grace   time.Duration // 0: [DefaultGrace]
-	Dir     string        // parent of the private directory; empty: that for temporary files
-	Tell    func(string)  // told what happens to the leases, a line at a time; may be called concurrently
+	Client   *client.Client
+	Roles    []RoleRef
+	TTL      *api.Duration // of each lease; nil: the role's default
+	Reason   string        // recorded with each decision
+	Command  []string      // the program and its arguments
+	Env      []string      // of the command, before the credentials
+	Stdin    io.Reader
+	Stdout   io.Writer
+	Stderr   io.Writer
+	OnLoss   OnLoss                    // empty: [Kill]
+	Grace    time.Duration             // 0: [DefaultGrace]
+	Dir      string                    // parent of the private directory; empty: that for temporary files
+	Acquired func(*client.Lease) error // may keep a lease's receipt; an error ends the run before it begins; nil: nothing
+	Tell     func(string)              // told what happens to the leases, a line at a time; may be called concurrently
 }
 
 // Do acquires the leases, runs the command, and releases the leases when it ends. It returns the command's exit
@@ -111,6 +112,12 @@ func (r Run) acquire(ctx context.Context, signals *signals) (leases []*client.Le
 			}
 			leases = append(leases, lease)
 			r.tellAcquired(lease)
+			if r.Acquired == nil {
+				continue
+			}
+			if err = r.Acquired(lease); err != nil {
+				return
+			}
 		}
 	}()
 	for {

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/charmbracelet/colorprofile"
+	"github.com/spf13/cobra"
+
+	"github.com/daypass/daypass/client"
+	"github.com/daypass/daypass/internal/agent"
+)
+
+// defaultSocket is where a server of this machine listens for its administrators.
+const defaultSocket = "/run/daypass/admin.sock"
+
+// app is what the commands of one command line share.
+type app struct {
+	env    []string
+	stdin  io.Reader
+	stdout io.Writer // as given: for data
+	stderr io.Writer // as given: for children
+	out    io.Writer // stdout for people: colours only where it is a terminal
+	err    io.Writer // the same for stderr
+	code   int       // exit code of a command line without an error of ours
+
+	server, socket, tokenFile, caFile, output string
+	quiet                                     bool
+}
+
+func newApp(env []string, stdin io.Reader, stdout, stderr io.Writer) *app {
+	return &app{env: env, stdin: stdin, stdout: stdout, stderr: stderr,
+		out: colorprofile.NewWriter(stdout, env), err: colorprofile.NewWriter(stderr, env)}
+}
+
+// getenv returns a variable of the environment, the last one where it is given twice.
+func (a *app) getenv(name string) string {
+	for _, entry := range slices.Backward(a.env) {
+		if value, found := strings.CutPrefix(entry, name+"="); found {
+			return value
+		}
+	}
+	return ""
+}
+
+// outputs is the annotation that names the forms of output of a command, where they are not "text json".
+const outputs = "outputs"
+
+// checkOutput refuses a form of output that the command does not have.
+func (a *app) checkOutput(c *cobra.Command, _ []string) error {
+	forms := []string{"text", "json"}
+	if own, ok := c.Annotations[outputs]; ok {
+		forms = strings.Fields(own)
+	}
+	if !slices.Contains(forms, a.output) {
+		return usageError{"--output is one of " + strings.Join(forms, ", ") + ", not " + quote(a.output), c.CommandPath()}
+	}
+	return nil
+}
+
+// serverURL returns the server's URL as the user gave it, and "".
+func (a *app) serverURL() string {
+	if a.server != "" {
+		return a.server
+	}
+	return a.getenv("DAYPASS_URL")
+}
+
+// workload returns a client that acts as the workload we are.
+func (a *app) workload() (*client.Client, error) {
+	address := a.serverURL()
+	if address == "" {
+		return nil, hinted(usageError{"no server is named", ""}, "name it once: export DAYPASS_URL=https://daypass.example.com")
+	}
+	evidence, err := agent.Find(agent.Where{TokenFile: a.tokenFile, Server: address, Getenv: a.getenv})
+	if err != nil {
+		return nil, err
+	}
+	return a.dial(address, evidence)
+}
+
+// holder returns a client for calls that carry a lease token, and our evidence only where there is some.
+func (a *app) holder() (*client.Client, error) {
+	address := a.serverURL()
+	if address == "" {
+		return nil, hinted(usageError{"no server is named", ""}, "name it once: export DAYPASS_URL=https://daypass.example.com")
+	}
+	evidence, err := agent.Find(agent.Where{TokenFile: a.tokenFile, Server: address, Getenv: a.getenv})
+	if err != nil {
+		return a.dial(address, nil)
+	}
+	return a.dial(address, evidence)
+}
+
+// admin returns a client that acts as an administrator: over the socket where one was named or is there, and with
+// our evidence otherwise.
+func (a *app) admin() (*client.Client, error) {
+	switch {
+	case a.socket != "":
+		return a.dial("unix://"+a.socket, nil)
+	case a.server != "":
+		return a.workload()
+	case a.getenv("DAYPASS_SOCKET") != "":
+		return a.dial("unix://"+a.getenv("DAYPASS_SOCKET"), nil)
+	case isSocket(defaultSocket):
+		return a.dial("unix://"+defaultSocket, nil)
+	case a.serverURL() != "":
+		return a.workload()
+	}
+	return nil, hinted(usageError{"no server is named, and there is no socket at " + defaultSocket, ""},
+		"on the server's machine: --socket PATH or DAYPASS_SOCKET; elsewhere: --server URL or DAYPASS_URL")
+}
+
+// isSocket reports whether there is a socket at path.
+func isSocket(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode()&os.ModeSocket != 0
+}
+
+// dial returns a client for an address. It calls nobody.
+func (a *app) dial(address string, token client.TokenSource) (*client.Client, error) {
+	ca := a.caFile
+	if ca == "" {
+		ca = a.getenv("DAYPASS_CA_FILE")
+	}
+	c, err := client.New(client.Options{URL: address, Token: token, CAFile: ca, UserAgent: "daypass/" + version()})
+	if err != nil {
+		return nil, usageError{err.Error(), ""}
+	}
+	return c, nil
+}
+
+// now is the clock of output.
+func (a *app) now() time.Time { return time.Now() }

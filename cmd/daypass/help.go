@@ -1,0 +1,189 @@
+package main
+
+import (
+	"fmt"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// help prints the page of a command: what it does, how it is called, examples, flags.
+func (a *app) help(c *cobra.Command, _ []string) {
+	w := a.out
+	fmt.Fprintf(w, "%s: %s\n", bold(c.CommandPath()), c.Short)
+	if c.IsAdditionalHelpTopicCommand() {
+		fmt.Fprintf(w, "\n%s\n", c.Long)
+		return
+	}
+	fmt.Fprintf(w, "\n%s\n", bold("Usage"))
+	switch {
+	case c.HasAvailableSubCommands():
+		fmt.Fprintf(w, "  %s COMMAND\n", c.CommandPath())
+	default:
+		fmt.Fprintf(w, "  %s\n", useLine(c))
+	}
+	if c.Long != "" {
+		fmt.Fprintf(w, "\n%s\n", c.Long)
+	}
+	if c.HasAvailableSubCommands() {
+		a.overview(c)
+	}
+	if c.Example != "" {
+		fmt.Fprintf(w, "\n%s\n  %s\n", bold("Examples"), strings.ReplaceAll(c.Example, "\n", "\n  "))
+	}
+	a.flags("Flags", c.LocalNonPersistentFlags())
+	if !c.HasParent() {
+		a.flags("Flags of every command", c.PersistentFlags())
+		fmt.Fprintf(w, "\nMore: daypass help COMMAND, daypass help exit-codes, daypass help environment\n")
+	} else {
+		fmt.Fprintf(w, "\nFlags of every command: daypass help. Exit codes: daypass help exit-codes\n")
+	}
+}
+
+// useLine is the line of a command with flags where it has any.
+func useLine(c *cobra.Command) string {
+	parent := ""
+	if c.HasParent() {
+		parent = c.Parent().CommandPath() + " "
+	}
+	name, rest, _ := strings.Cut(c.Use, " ")
+	flags := ""
+	if c.LocalNonPersistentFlags().HasAvailableFlags() {
+		flags = " [FLAGS]"
+	}
+	return strings.TrimRight(parent+name+flags+" "+rest, " ")
+}
+
+// overview lists the commands below c, in parts where it has some.
+func (a *app) overview(c *cobra.Command) {
+	parts := []struct{ id, title string }{{"", "Commands"}}
+	if len(c.Groups()) > 0 {
+		parts = groups
+	}
+	for _, part := range parts {
+		var rows [][]string
+		for _, sub := range c.Commands() {
+			if sub.GroupID == part.id && (sub.IsAvailableCommand() || sub.Name() == "help") {
+				rows = append(rows, []string{"  " + sub.Name(), sub.Short})
+			}
+		}
+		if len(rows) > 0 {
+			fmt.Fprintf(a.out, "\n%s\n", bold(part.title))
+			columns(a.out, rows)
+		}
+	}
+}
+
+// flags lists flags.
+func (a *app) flags(title string, set *pflag.FlagSet) {
+	var rows [][]string
+	set.VisitAll(func(f *pflag.Flag) {
+		if f.Hidden || f.Name == "help" {
+			return
+		}
+		kind, usage := pflag.UnquoteUsage(f)
+		name := "      --" + f.Name
+		if f.Shorthand != "" {
+			name = "  -" + f.Shorthand + ", --" + f.Name
+		}
+		if kind != "" {
+			name += " " + strings.ToUpper(kind)
+		}
+		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "[]" && f.DefValue != "0" && f.DefValue != "0s" {
+			usage += " (default " + f.DefValue + ")"
+		}
+		rows = append(rows, []string{name, usage})
+	})
+	if len(rows) > 0 {
+		fmt.Fprintf(a.out, "\n%s\n", bold(title))
+		columns(a.out, rows)
+	}
+}
+
+// otherCommands are version and the topics of help.
+func (a *app) otherCommands() []*cobra.Command {
+	topics := []*cobra.Command{
+		{Use: "exit-codes", Short: "what the exit codes mean", Long: exitCodesHelp},
+		{Use: "environment", Short: "variables that are read and set", Long: environmentHelp},
+	}
+	return append(in("other", a.versionCommand()), topics...)
+}
+
+const exitCodesHelp = `    0  done
+    1  something else went wrong; the message says what
+    2  usage: the command line, or what it was given, is wrong
+    3  unauthenticated: there is no identity token, or it is not accepted
+    4  denied: the policies say no, or a lock does
+    5  not found, or not for you to know of
+    6  conflict: its present state does not allow it
+    7  too many: a limit was reached
+    8  unavailable: the server, its store or the target cannot be reached
+
+daypass run gives the exit code of its command, 128 plus the number of the signal that killed it, or
+
+  125  daypass itself could not do its part before the command started; the message says why
+  126  the command was found and cannot be run
+  127  the command was not found`
+
+const environmentHelp = `Read:
+
+  DAYPASS_URL             the server, where --server does not say
+  DAYPASS_SOCKET          the administration socket, where --socket does not say; else ` + defaultSocket + `
+                          when there is one
+  DAYPASS_CA_FILE         PEM certificates to trust for the server, where --ca-file does not say
+  DAYPASS_AUDIENCE        the audience of tokens that are asked for, where it is not the server's URL
+  DAYPASS_LEASE           the lease of renew and release, where it is not named
+  DAYPASS_LEASE_TOKEN     its lease token
+  NO_COLOR                no colours, also on terminals
+
+The identity token is looked for in this order; the first place that has one is used:
+
+  --token-file            a file, read anew for each call
+  DAYPASS_TOKEN_FILE      the same
+  DAYPASS_ID_TOKEN        the token itself. In GitLab CI:
+                            id_tokens: {DAYPASS_ID_TOKEN: {aud: https://daypass.example.com}}
+  GitHub Actions          by ACTIONS_ID_TOKEN_REQUEST_URL, which a job has with
+                            permissions: {id-token: write}
+  Kubernetes              a projected token at /var/run/secrets/tokens/daypass
+
+Set for the command of daypass run, and printed by daypass acquire --output env:
+
+  postgres                PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE PGSSLMODE DATABASE_URL, and
+                          PGSSLROOTCERT, a file, where the target has certificates of its own.
+                          Inherited variables that could lead the tool elsewhere, such as PGHOSTADDR
+                          and PGSERVICE, are taken out.
+
+A role written NAME=ROLE sets the same variables with NAME_ before each: REPORTS=reports-readonly sets
+REPORTS_PGHOST, REPORTS_DATABASE_URL and so on.`
+
+// versionCommand tells what this binary is.
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "print the version", Args: cobra.NoArgs,
+		Example: "daypass version --output json",
+		RunE: func(*cobra.Command, []string) error {
+			info, _ := debug.ReadBuildInfo()
+			facts := map[string]string{"version": version()}
+			if info != nil {
+				facts["go"] = info.GoVersion
+				for _, s := range info.Settings {
+					if s.Key == "vcs.revision" {
+						facts["commit"] = s.Value
+					}
+				}
+			}
+			return a.show(facts, func() { a.printf("daypass %s\n", version()) })
+		},
+	}
+}
+
+// version is the version that the build recorded.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return "devel"
+	}
+	return info.Main.Version
+}
