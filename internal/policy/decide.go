@@ -147,14 +147,20 @@ func (e *Engine) resource(r Resource) cedar.Entity {
 // context returns the circumstances of a request. What is not known is not there, so that policies that ask for
 // it fail.
 func (e *Engine) context(r Request) cedar.Record {
-	record := cedar.RecordMap{"now": cedar.NewDatetime(r.Now), "ttl": cedar.NewDuration(r.TTL)}
-	if e.usage.wantsLocal() {
+	record := cedar.RecordMap{}
+	if e.usage.wants("now") {
+		record["now"] = cedar.NewDatetime(r.Now)
+	}
+	if e.usage.wants("ttl") {
+		record["ttl"] = cedar.NewDuration(r.TTL)
+	}
+	if e.usage.wants("local") {
 		record["local"] = e.local(r.Now)
 	}
-	if address := plainAddress(r.SourceIP); address.IsValid() {
+	if address := plainAddress(r.SourceIP); address.IsValid() && e.usage.wants("source_ip") {
 		record["source_ip"] = cedar.IPAddr(netip.PrefixFrom(address, address.BitLen()))
 	}
-	if r.Country != "" {
+	if r.Country != "" && e.usage.wants("country") {
 		record["country"] = cedar.String(r.Country)
 	}
 	return cedar.NewRecord(record)

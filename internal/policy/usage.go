@@ -59,5 +59,5 @@ func isContext(node ast.IsNode) bool {
 // wantsClaim reports whether some policy can see the claim.
 func (u *usage) wantsClaim(name types.String) bool { return u.claims || u.attributes[name] }
 
-// wantsLocal reports whether some policy can see local times.
-func (u *usage) wantsLocal() bool { return u.context || u.attributes["local"] }
+// wants reports whether some policy can see an attribute of the context.
+func (u *usage) wants(name types.String) bool { return u.context || u.attributes[name] }
