@@ -105,6 +105,7 @@ func (a *app) group(c *cobra.Command, args []string) error {
 		return nil
 	}
 	unknown := unknownError{name: args[0], command: c.CommandPath()}
+	c.SuggestionsMinimumDistance = 2
 	unknown.meant = c.SuggestionsFor(args[0])
 	return unknown
 }
