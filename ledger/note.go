@@ -115,6 +115,9 @@ func (s *Signer) Cosign(checkpoint string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("cosign checkpoint of %q: %w", s.origin, err)
 	}
+	if _, _, err := readCheckpoint(string(text)); err != nil {
+		return "", fmt.Errorf("cosign checkpoint of %q: %w", s.origin, err) // it had all the signatures that fit
+	}
 	return string(text), nil
 }
 
