@@ -97,6 +97,7 @@ type builder struct {
 type pendingRole struct {
 	doc     roleDocument
 	section *source.Section
+	broken  bool // some of its values could not be read
 }
 
 // file reads one file.

@@ -97,7 +97,7 @@ func (b *builder) issuer(section *source.Section) {
 	if len(doc.Claims) > 200 {
 		report("claims", fmt.Sprintf("the issuer declares %d claims", len(doc.Claims)), "declare the ones that policies ask for; at most 200")
 	}
-	if doc.OIDC != nil || doc.Preset == "" {
+	if doc.OIDC != nil || doc.Preset == "" && err == nil {
 		checkIssuerURL(issuer.OIDC.URL, report)
 	}
 	if len(issuer.OIDC.Audience) > 512 || strings.ContainsFunc(issuer.OIDC.Audience, unicode.IsControl) {
@@ -267,7 +267,7 @@ func (b *builder) role(section *source.Section) {
 	err := section.Decode(&doc)
 	b.wrong.Add("", err)
 	if b.define(section, "Role", doc.Name) || err == nil {
-		b.pending = append(b.pending, pendingRole{doc, section})
+		b.pending = append(b.pending, pendingRole{doc, section, err != nil})
 	}
 }
 
@@ -275,11 +275,15 @@ func (b *builder) role(section *source.Section) {
 func (b *builder) roles() {
 	for _, p := range b.pending {
 		report := b.reporter(p.section)
+		if p.broken { // a value that could not be read is no value that is wrong
+			report = func(string, string, string) {}
+		}
 		role := Role{
 			Name: p.doc.Name, Target: p.doc.Target, Labels: p.doc.Labels, Place: p.section.PlaceOf("name"),
 			TTL: ttl(p.doc.TTL, report), Limits: limits(p.doc.Limits, report), Renew: renew(p.doc.Renew, report),
 		}
 		checkLabels(p.doc.Labels, report)
+		report = b.reporter(p.section)
 		if kind, ok := b.targetKind(p.doc, report); ok {
 			role.Rights = b.rights(p, kind)
 		}
