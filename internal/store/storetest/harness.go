@@ -32,10 +32,15 @@ type Database interface {
 // Origin is the ledger's name in these tests.
 const Origin = "daypass.test/ledger"
 
-// Signer returns the ledger key of these tests: always the same, so that a store can be opened again.
+// FixedSigner returns the ledger key of these tests: always the same, so that a store can be opened again.
+func FixedSigner() (*ledger.Signer, error) {
+	return ledger.NewSigner(Origin, []byte("an ed25519 seed only for testing"))
+}
+
+// Signer is FixedSigner where there is a test.
 func Signer(t testing.TB) *ledger.Signer {
 	t.Helper()
-	signer, err := ledger.NewSigner(Origin, []byte("an ed25519 seed only for testing"))
+	signer, err := FixedSigner()
 	if err != nil {
 		t.Fatal(err)
 	}
