@@ -40,15 +40,15 @@ type Fixture struct {
 	Key     func() Key // the key that signs now
 	Fetches func() int // how often the issuer was asked for its keys
 
-	Rotate   func()                        // a new key signs; the old one stays published
-	Remove   func(keyID string)            // stops publishing a key
-	SetDown  func(down bool)               // the issuer answers nothing useful
-	Oversize func()                        // the issuer's documents are far too large
-	Redirect func()                        // the issuer's key set redirects to another host, which publishes Foreign
-	Foreign  func() Key                    // a key of that other host
-	Mismatch func()                        // the issuer's document is about another issuer
-	Restart  func() identity.Verifier      // a new verifier with the memory of the old one
-	Unfit    func(kind string) (id string) // publishes an unfit key, "oct" or "RSA-1024", and returns its ID
+	Rotate   func()                   // a new key signs; the old one stays published
+	Remove   func(keyID string)       // stops publishing a key
+	SetDown  func(down bool)          // the issuer answers nothing useful
+	Oversize func()                   // the issuer's documents are far too large
+	Redirect func()                   // the issuer's key set redirects to another host, which publishes Foreign
+	Foreign  func() Key               // a key of that other host
+	Mismatch func()                   // the issuer's document is about another issuer
+	Restart  func() identity.Verifier // a new verifier with the memory of the old one
+	Unfit    func(kind string) Key    // publishes an unfit key, "oct" or "RSA-1024", that can sign
 }
 
 // Key is a key of the issuer's.

@@ -13,6 +13,7 @@ import (
 	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/identity/oidc"
 	"github.com/daypass/daypass/internal/testissuer"
+	"github.com/daypass/daypass/secret"
 )
 
 func TestCacheControlShortensTheAgeOfKeysWithinBounds(t *testing.T) {
@@ -87,7 +88,7 @@ func TestDocumentsThatLieAreNotUsed(t *testing.T) {
 
 func TestARemoteIssuerCannotPointAtOurOwnMachine(t *testing.T) {
 	c := newClock()
-	for _, keysAt := range []string{"https://127.0.0.1/keys", "https://localhost/keys", "https://[::1]/keys", "http://127.0.0.1/keys"} {
+	for _, keysAt := range []string{"https://127.0.0.1/.well-known/jwks", "https://localhost/.well-known/jwks", "https://[::1]/.well-known/jwks", "http://127.0.0.1/.well-known/jwks"} {
 		issuer, err := testissuer.New(testissuer.Options{Now: c.Now, Algorithm: "ES256", URL: "https://issuer.example"})
 		if err != nil {
 			t.Fatal(err)
@@ -102,7 +103,7 @@ func TestARemoteIssuerCannotPointAtOurOwnMachine(t *testing.T) {
 		if _, err := w.verify(w.github()); err == nil || errors.Is(err, identity.ErrRejected) {
 			t.Errorf("%s: got %v", keysAt, err)
 		}
-		if got := issuer.Fetches().Keys; got != 0 {
+		if got := issuer.Fetches(); got.Keys != 0 || got.Discovery != 1 {
 			t.Errorf("%s was asked", keysAt)
 		}
 	}
@@ -275,4 +276,58 @@ func TestRunKeepsKeysFreshSoThatNobodyWaits(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestOnlyItsOwnFetchTellsACallerThatAKeyIsNotPublished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		issuer, err := testissuer.New(testissuer.Options{Now: time.Now, Algorithm: "ES256", URL: "https://issuer.example"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := oidc.New(oidc.Config{Name: "x", URL: issuer.URL(), Audience: audience, Now: time.Now, Client: &http.Client{Transport: &inProcess{issuer}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		unknown := func() secret.Text {
+			key, err := testissuer.NewKey("unknown", "ES256")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return secret.New(key.Sign([]byte(`{"alg":"ES256","kid":"unknown"}`), []byte(`{}`)))
+		}
+		hold := make(chan struct{})
+		issuer.SetFaults(testissuer.Faults{Hang: hold})
+		answers := [2]chan error{make(chan error, 1), make(chan error, 1)}
+		for _, answer := range answers {
+			token := unknown()
+			go func() {
+				_, err := v.Verify(context.Background(), token)
+				answer <- err
+			}()
+			synctest.Wait() // the first has begun the fetch that the second joins
+		}
+		close(hold)
+		why(t, <-answers[0], oidc.WhyKey)
+		if err := <-answers[1]; !errors.Is(err, oidc.ErrUnknownKey) || errors.Is(err, identity.ErrRejected) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestKeysOfAnEarlierRunAreAskedForAgainSoon(t *testing.T) {
+	w := newWorld(t, "ES256")
+	if _, err := w.verify(w.github()); err != nil {
+		t.Fatal(err)
+	}
+	w.issuer.SetFaults(testissuer.Faults{Down: true})
+	w.verifier = w.restart(t)
+	for range 2 {
+		if _, err := w.verify(w.github()); err != nil {
+			t.Fatal(err)
+		}
+		w.Advance(oidc.DefaultFloor)
+	}
+	if got := w.verifier.Status().Fetches; got != 2 {
+		t.Errorf("%d fetches, want one in each interval", got)
+	}
 }

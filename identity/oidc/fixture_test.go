@@ -2,8 +2,11 @@ package oidc_test
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
 	"net/http"
 	"sync"
 	"testing"
@@ -143,7 +146,7 @@ func fixture(t *testing.T, algorithm string) *identitytest.Fixture {
 		Oversize: func() { w.issuer.SetFaults(testissuer.Faults{Oversized: true}) },
 		Mismatch: func() { w.issuer.SetFaults(testissuer.Faults{Issuer: "https://other.example"}) },
 		Restart:  func() identity.Verifier { return w.restart(t) },
-		Unfit:    func(kind string) string { return publishUnfit(t, w.issuer, kind) },
+		Unfit:    func(kind string) identitytest.Key { return publishUnfit(t, w.issuer, kind) },
 	}
 	f.Redirect = func() {
 		foreign = startIssuer(t, testissuer.Options{Now: w.Now, Algorithm: algorithm})
@@ -158,20 +161,24 @@ func publicKey(k *testissuer.Key) jose.JSONWebKey {
 	return jose.JSONWebKey{Key: k.Signer.Public(), KeyID: k.ID, Algorithm: k.Algorithm, Use: "sig"}
 }
 
-func publishUnfit(t *testing.T, issuer *testissuer.Issuer, kind string) string {
+func publishUnfit(t *testing.T, issuer *testissuer.Issuer, kind string) identitytest.Key {
 	id := "unfit-" + kind
-	switch kind {
-	case "oct":
-		issuer.Publish(map[string]any{"kty": "oct", "k": "c2VjcmV0", "kid": id, "alg": "HS256"})
-	case "RSA-1024":
-		t.Setenv("GODEBUG", "rsa1024min=0")
-		key, err := rsa.GenerateKey(rand.Reader, 1024)
-		if err != nil {
-			t.Fatal(err)
-		}
-		issuer.Publish(jose.JSONWebKey{Key: key.Public(), KeyID: id, Use: "sig"})
+	if kind == "oct" {
+		secret := []byte("32 bytes that everybody can read")
+		issuer.Publish(map[string]any{"kty": "oct", "k": base64.RawURLEncoding.EncodeToString(secret), "kid": id, "alg": "HS256"})
+		return identitytest.Key{ID: id, Algorithm: "HS256", Sign: func(input []byte) []byte {
+			mac := hmac.New(sha256.New, secret)
+			mac.Write(input)
+			return mac.Sum(nil)
+		}}
 	}
-	return id
+	private, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := &testissuer.Key{ID: id, Algorithm: "RS256", Signer: private}
+	issuer.Publish(publicKey(key))
+	return testKey(key)
 }
 
 func TestTheVerifierKeepsTheContract(t *testing.T) {
