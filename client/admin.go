@@ -88,10 +88,13 @@ func (c *Client) Revisions(ctx context.Context) iter.Seq2[api.Revision, error] {
 	return pages[api.Revision](ctx, c, "list access revisions", "/v1/access/revisions", nil)
 }
 
-// ActivateAccess makes an earlier revision the active one.
-func (c *Client) ActivateAccess(ctx context.Context, revision string) (api.Revision, error) {
-	return ask[api.Revision](ctx, c, fmt.Sprintf("activate access revision %q", revision),
-		call{method: http.MethodPost, path: path("v1", "access", "revisions", revision, "activate"), safe: true})
+// ActivateAccess makes an earlier revision the active one. The revision in ifMatch is as in [Client.ApplyAccess].
+func (c *Client) ActivateAccess(ctx context.Context, revision, ifMatch string) (api.Revision, error) {
+	k := call{method: http.MethodPost, path: path("v1", "access", "revisions", revision, "activate"), header: http.Header{}}
+	if ifMatch != "" {
+		k.header.Set("If-Match", strconv.Quote(ifMatch))
+	}
+	return ask[api.Revision](ctx, c, fmt.Sprintf("activate access revision %q", revision), k)
 }
 
 // Schema returns the Cedar schema of the active revision.

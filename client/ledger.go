@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"iter"
@@ -56,11 +57,10 @@ func (c *Client) LedgerEntries(ctx context.Context, from int64) iter.Seq2[api.Le
 	}
 }
 
-// LedgerProof returns the proof that the ledger holds a leaf, given as its canonical bytes' hash in base64
-// (RFC 6962), as package ledger computes it.
-func (c *Client) LedgerProof(ctx context.Context, leafHash string) (api.LedgerProof, error) {
+// LedgerProof returns the proof that the ledger holds a leaf, given by its canonical bytes, such as a receipt holds.
+func (c *Client) LedgerProof(ctx context.Context, leaf []byte) (api.LedgerProof, error) {
 	return ask[api.LedgerProof](ctx, c, "prove ledger entry",
-		call{method: http.MethodGet, path: "/v1/ledger/proof", query: url.Values{"leaf": {leafHash}}, safe: true})
+		call{method: http.MethodGet, path: "/v1/ledger/proof", query: url.Values{"leaf": {base64.RawURLEncoding.EncodeToString(leaf)}}, safe: true})
 }
 
 // ExportLedger writes the whole ledger to w, in the form that `daypass ledger verify` reads. What was written

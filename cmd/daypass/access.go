@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/client"
 )
 
 func (a *app) accessCommand() *cobra.Command {
@@ -46,9 +48,12 @@ daypass apply ./access --if-match 4c1f09ab`,
 			if len(check.Errors) > 0 {
 				return a.reportMistakes(args[0], check)
 			}
+			if ifMatch, err = findRevision(c.Context(), client, ifMatch); err != nil {
+				return err
+			}
 			revision, err := client.ApplyAccess(c.Context(), files, ifMatch)
 			if err != nil {
-				return err
+				return stale(err, ifMatch)
 			}
 			return a.show(revision, func() { a.tellRevision(revision) })
 		},
@@ -59,7 +64,7 @@ daypass apply ./access --if-match 4c1f09ab`,
 
 // tellRevision prints what is active now.
 func (a *app) tellRevision(r api.Revision) {
-	a.printf("revision %s is active\n", clean(r.ID))
+	a.printf("revision %s is active\n", short(r.ID))
 	for _, note := range r.Notes {
 		a.tell("%s", note)
 	}
@@ -103,27 +108,80 @@ func (a *app) listRevisions(revisions []api.Revision) {
 		if r.ActivatedAt != nil {
 			activated = a.distance(*r.ActivatedAt)
 		}
-		rows = append(rows, []string{clean(r.ID), state, a.distance(r.CreatedAt), clean(r.CreatedBy), activated})
+		rows = append(rows, []string{short(r.ID), state, a.distance(r.CreatedAt), clean(r.CreatedBy), activated})
 	}
 	a.table([]string{"REVISION", "STATE", "CREATED", "BY", "ACTIVATED"}, rows)
 }
 
 func (a *app) activateCommand() *cobra.Command {
-	return &cobra.Command{
+	var ifMatch string
+	c := &cobra.Command{
 		Use: "activate REVISION", Short: "go back to an earlier access configuration", Args: exactly("REVISION"),
+		Long:    wrap(`A revision can be named by as many of its first characters as tell it from the others.`),
 		Example: "daypass access activate 4c1f09ab",
 		RunE: func(c *cobra.Command, args []string) error {
 			client, err := a.admin()
 			if err != nil {
 				return err
 			}
-			revision, err := client.ActivateAccess(c.Context(), args[0])
+			id, err := findRevision(c.Context(), client, args[0])
 			if err != nil {
 				return err
+			}
+			if ifMatch, err = findRevision(c.Context(), client, ifMatch); err != nil {
+				return err
+			}
+			revision, err := client.ActivateAccess(c.Context(), id, ifMatch)
+			if err != nil {
+				return stale(err, ifMatch)
 			}
 			return a.show(revision, func() { a.tellRevision(revision) })
 		},
 	}
+	c.Flags().StringVar(&ifMatch, "if-match", "", "only while this `revision` is active")
+	return c
+}
+
+// revisionLength is the number of characters of a revision: a SHA-256 in hexadecimal.
+const revisionLength = 64
+
+// findRevision completes the first characters of a revision.
+func findRevision(ctx context.Context, c *client.Client, prefix string) (string, error) {
+	if prefix == "" || len(prefix) >= revisionLength {
+		return prefix, nil
+	}
+	found := ""
+	for r, err := range c.Revisions(ctx) {
+		switch {
+		case err != nil:
+			return "", err
+		case !strings.HasPrefix(r.ID, prefix):
+		case found != "":
+			return "", usageError{fmt.Sprintf("more than one revision begins with %s", quote(prefix)), ""}
+		default:
+			found = r.ID
+		}
+	}
+	if found == "" {
+		return "", hinted(codedError{fmt.Errorf("no revision begins with %s", quote(prefix)), exitNotFound}, "daypass access revisions")
+	}
+	return found, nil
+}
+
+// stale adds what to do when another revision became active meanwhile.
+func stale(err error, ifMatch string) error {
+	if problem, ok := errors.AsType[*api.Problem](err); ok && problem.Code == "conflict" && ifMatch != "" {
+		return hinted(err, "somebody else changed it meanwhile; see daypass access revisions")
+	}
+	return err
+}
+
+// short is a revision as tables show it.
+func short(revision string) string {
+	if len(revision) == revisionLength {
+		return revision[:12]
+	}
+	return clean(revision)
 }
 
 // reportMistakes prints every mistake as file:line:column, the line and a hint.
