@@ -247,6 +247,13 @@ func TestAllMistakesOfADirectoryAreFoundAtOnce(t *testing.T) {
 	}
 }
 
+func TestAnUnknownFieldIsFoundBesideAnUnknownTarget(t *testing.T) {
+	_, err := access.Parse(access.Files{"a.yaml": "kind: Role\nname: r\ntarget: nowhere\nlables: {a: b}\npostgres: {}\n"}, kinds())
+	if errs, _ := err.(source.Errors); len(errs) != 2 {
+		t.Errorf("got\n%v", err)
+	}
+}
+
 func TestMistakesOfATargetAreNotToldAgainAtItsRoles(t *testing.T) {
 	_, err := access.Parse(access.Files{"a.yaml": "kind: Target\nname: db\npostgres: {utl: x}\n---\n" + role}, kinds())
 	if errs, _ := err.(source.Errors); len(errs) != 1 {

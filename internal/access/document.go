@@ -286,6 +286,8 @@ func (b *builder) roles() {
 		report = b.reporter(p.section)
 		if kind, ok := b.targetKind(p.doc, report); ok {
 			role.Rights = b.rights(p, kind)
+		} else {
+			b.unknownFields(p, slices.Collect(maps.Keys(b.kinds)))
 		}
 		b.config.Roles[role.Name] = role
 	}
@@ -307,17 +309,7 @@ func (b *builder) targetKind(doc roleDocument, report func(field, message, hint 
 // rights reads the section that says what the role gives at its target.
 func (b *builder) rights(p pendingRole, kind string) json.RawMessage {
 	report := b.reporter(p.section)
-	known := []string{"kind", "name", "target", "ttl", "limits", "labels", "renew", kind}
-	for _, key := range slices.Sorted(maps.Keys(p.doc.Rest)) {
-		if key == kind {
-			continue
-		}
-		if _, other := b.kinds[key]; other {
-			report(key, fmt.Sprintf("section %s does not fit target %q, which is of kind %s", key, p.doc.Target, kind), "write a section `"+kind+":`")
-		} else {
-			report(key, fmt.Sprintf("unknown field %q", key), source.Suggest(key, "fields", known))
-		}
-	}
+	b.unknownFields(p, []string{kind})
 	section, ok := p.doc.Rest[kind]
 	read := b.kinds[kind].Rights
 	switch {
@@ -329,6 +321,22 @@ func (b *builder) rights(p pendingRole, kind string) json.RawMessage {
 		report("", "the role says nothing of its rights", fmt.Sprintf("add a section `%s:`, since target %q is of that kind", kind, p.doc.Target))
 	}
 	return nil
+}
+
+// unknownFields reports fields of a role that are neither its own nor sections of one of kinds.
+func (b *builder) unknownFields(p pendingRole, kinds []string) {
+	report := b.reporter(p.section)
+	known := append([]string{"kind", "name", "target", "ttl", "limits", "labels", "renew"}, kinds...)
+	for _, key := range slices.Sorted(maps.Keys(p.doc.Rest)) {
+		if slices.Contains(kinds, key) {
+			continue
+		}
+		if _, other := b.kinds[key]; other {
+			report(key, fmt.Sprintf("section %s does not fit target %q, which is of kind %s", key, p.doc.Target, kinds[0]), "write a section `"+kinds[0]+":`")
+		} else {
+			report(key, fmt.Sprintf("unknown field %q", key), source.Suggest(key, "fields", known))
+		}
+	}
 }
 
 // What a role gets that says nothing.

@@ -449,6 +449,14 @@ func TestAllMistakesOfAllPoliciesAreFoundAtOnce(t *testing.T) {
 	}
 }
 
+func TestAMixedComparisonIsFoundBesideAnotherMistake(t *testing.T) {
+	_, err := policy.Compile(configUnchecked(t, "permit (principal is GitHub::Workload, action == Action::\"acquire\", resource) when {\n  principal.claims.environment == \"x\" &&\n  context.now > 5\n};"), berlin(t))
+	errs, _ := err.(source.Errors)
+	if len(errs) != 2 || errs[0].Line != 2 || errs[1].Place() != "p0.cedar:3:15" {
+		t.Errorf("got\n%v", err)
+	}
+}
+
 func TestIssuersThatDeclareOneClaimDifferentlyAreRefused(t *testing.T) {
 	text := func(second string) access.Files {
 		return access.Files{"a.yaml": "kind: Issuer\nname: a\noidc: {url: https://a.example}\nclaims: {team: string, x: long}\n---\nkind: Issuer\nname: b\noidc: {url: https://b.example}\nclaims: {" + second + "}\n"}

@@ -115,7 +115,8 @@ func (c *checker) policy(text policyText, p *cedar.Policy) source.Errors {
 	tree := (*ast.Policy)(p.AST())
 	var wrong source.Errors
 	wrong = append(wrong, c.entities(text, tree)...)
-	if messages := c.messages(tree); len(messages) > 0 {
+	messages := c.messages(tree)
+	if len(messages) > 0 {
 		const never = "unable to find an applicable action"
 		for _, message := range messages {
 			if strings.HasPrefix(message, never) && len(messages) > 1 {
@@ -123,9 +124,8 @@ func (c *checker) policy(text policyText, p *cedar.Policy) source.Errors {
 			}
 			wrong = append(wrong, c.explain(text, tree, message))
 		}
-		return wrong
 	}
-	return append(wrong, c.comparisons(text, tree)...)
+	return append(wrong, c.comparisons(text, tree, messages)...)
 }
 
 // messages returns what the strict validator says, sorted and without repetitions. A validator that panics is
@@ -159,26 +159,38 @@ func flatten(err error) []error {
 	return all
 }
 
-// comparisons reports comparisons of values of different types; compare.go says why.
-func (c *checker) comparisons(text policyText, tree *ast.Policy) source.Errors {
+// comparisons reports comparisons of values of different types, beside what is already known; compare.go says why.
+func (c *checker) comparisons(text policyText, tree *ast.Policy, known []string) source.Errors {
+	more := func(stricter *ast.Policy) string {
+		for _, message := range c.messages(stricter) {
+			if !slices.Contains(known, message) {
+				return message
+			}
+		}
+		return ""
+	}
 	all := comparer{only: -1}
-	if messages := c.messages(all.policy(tree)); len(messages) == 0 {
+	mixed := more(all.policy(tree))
+	if mixed == "" {
 		return nil
 	}
 	var wrong source.Errors
 	places := text.comparisons()
 	for i := range all.count {
 		one := comparer{only: i}
-		messages := c.messages(one.policy(tree))
-		if len(messages) == 0 {
+		message := more(one.policy(tree))
+		if message == "" {
 			continue
 		}
 		offset := text.head()
 		if len(places) == all.count {
 			offset = places[i]
 		}
-		wrong = append(wrong, text.errorAt(offset, "the comparison mixes types: "+plainTypes(messages[0]),
+		wrong = append(wrong, text.errorAt(offset, "the comparison mixes types: "+plainTypes(message),
 			"compare a time with datetime(\"…\"), a length of time with duration(\"…\"), a number with a number"))
+	}
+	if len(wrong) == 0 { // whatever it is, it does not pass
+		wrong = append(wrong, text.errorAt(text.head(), "a comparison mixes types: "+plainTypes(mixed), ""))
 	}
 	return wrong
 }
