@@ -38,6 +38,7 @@ const floors = `
 3 internal/policy           the policy decision point, pure
 3 internal/revoker          drives every lease that must end to revoked; reconciles targets with the store
 3 internal/agent            workload side: find evidence, acquire, renew, hand over
+3 internal/rig              a whole installation as processes, for the crash loop and benchmarks
 
 4 internal/broker           the story: verify, decide, record, grant, activate, answer
 

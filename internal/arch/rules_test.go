@@ -12,7 +12,7 @@ import (
 var clockReaders = []string{
 	"cmd/daypass", "daypasstest", "internal/agent", "internal/bench", "internal/broker", "internal/crash", "internal/demo",
 	"internal/revoker", "internal/server", "internal/store", "internal/store/sqlite", "internal/store/storetest", "internal/testbed",
-	"internal/testissuer", "internal/testissuer/cmd/testissuer", "identity/identitytest", "target/targettest",
+	"internal/rig", "internal/testissuer", "internal/testissuer/cmd/testissuer", "identity/identitytest", "target/targettest",
 }
 
 func TestOnlyTheseRoomsReadTheClock(t *testing.T) {

@@ -364,7 +364,7 @@ func (b *Broker) grant(ctx context.Context, a *acquisition) (target.Credential, 
 	ctx, cancel := context.WithTimeout(ctx, grantTime)
 	defer cancel()
 	begun := time.Now()
-	c, err := m.Grant(ctx, target.Grant{Lease: string(a.lease.ID), Rights: a.role.Rights, TTL: a.lease.NativeUntil.Sub(b.clock.Now())})
+	c, err := m.Grant(ctx, target.Grant{Lease: string(a.lease.ID), Role: a.role.Name, Rights: a.role.Rights, TTL: a.lease.NativeUntil.Sub(b.clock.Now())})
 	b.figures.granted(a.role.Target, err, time.Since(begun))
 	return c, err
 }
