@@ -121,6 +121,12 @@ func (a *app) hints(err error) []string {
 	if own, ok := errors.AsType[hintedError](err); ok {
 		return own.hints
 	}
+	if own, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](err); ok {
+		return []string{own.Hint()}
+	}
 	if none, ok := errors.AsType[*agent.NoEvidenceError](err); ok {
 		return none.Hints()
 	}

@@ -55,7 +55,7 @@ daypass lock --role orders-readonly --reason "key leaked"`,
 	})
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.server, "server", "", "`url` of the server (DAYPASS_URL)")
+	flags.StringVar(&a.server, "server", "", "`URL` of the server (DAYPASS_URL)")
 	flags.StringVar(&a.socket, "socket", "", "`path` of the administration socket (DAYPASS_SOCKET)")
 	flags.StringVar(&a.tokenFile, "token-file", "", "`file` with the identity token (DAYPASS_TOKEN_FILE)")
 	flags.StringVar(&a.caFile, "ca-file", "", "`file` of PEM certificates to trust for the server (DAYPASS_CA_FILE)")

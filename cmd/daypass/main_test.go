@@ -183,15 +183,22 @@ func expect(ts *testscript.TestScript, want string, got int) {
 	}
 }
 
-// start starts a command with what it needs of the script's environment.
-func start(ts *testscript.TestScript, args []string) *exec.Cmd {
+// prepare makes a command with what it needs of the script's environment.
+func prepare(ts *testscript.TestScript, args []string) *exec.Cmd {
 	command := exec.Command("sh", append([]string{"-c", `exec "$0" "$@"`}, args...)...)
 	command.Dir = ts.MkAbs(".")
-	command.Stdout, command.Stderr = ts.Stdout(), ts.Stderr()
-	command.WaitDelay = time.Second // a child that outlives it keeps its output open
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "WORK", "DAYPASS_URL", "DAYPASS_TOKEN_FILE"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "WORK", "DAYPASS_URL", "DAYPASS_SOCKET", "DAYPASS_TOKEN_FILE",
+		"ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"} {
 		command.Env = append(command.Env, name+"="+ts.Getenv(name))
 	}
+	return command
+}
+
+// start starts a command whose output the script sees.
+func start(ts *testscript.TestScript, args []string) *exec.Cmd {
+	command := prepare(ts, args)
+	command.Stdout, command.Stderr = ts.Stdout(), ts.Stderr()
+	command.WaitDelay = time.Second // a child that outlives it keeps its output open
 	ts.Check(command.Start())
 	return command
 }
