@@ -100,6 +100,7 @@ func (tx *Tx) InsertLease(l Lease) (leaf []byte, err error) {
 	if tx.decided == l.Decision {
 		entry.Commitment = tx.committed
 	}
+	defer tx.forgetLeavesOn(&err)()
 	leaf, position, err := tx.appendFor(&l, entry)
 	if err != nil {
 		return nil, err
@@ -144,6 +145,7 @@ func (tx *Tx) Move(l *Lease, e lease.Event, why Why) (leaf []byte, err error) {
 // Ended and Proved together are how a credential that ended itself is put to rest.
 func (tx *Tx) MoveAll(l *Lease, why Why, events ...lease.Event) (leaves [][]byte, err error) {
 	op := "move lease " + string(l.ID)
+	defer tx.forgetLeavesOn(&err)()
 	next := *l
 	for _, e := range events {
 		if err := next.apply(e, why); err != nil {
@@ -248,6 +250,7 @@ func (tx *Tx) Renew(l *Lease, nativeUntil time.Time) error {
 // Extend moves the expiry of an active lease after the target has moved its own, with the entry lease.renewed.
 func (tx *Tx) Extend(l *Lease, expiresAt, now time.Time) (leaf []byte, err error) {
 	op := "extend lease " + string(l.ID)
+	defer tx.forgetLeavesOn(&err)()
 	leaf, position, err := tx.appendFor(l, ledger.Entry{Event: "lease.renewed", Time: now, Until: expiresAt})
 	if err != nil {
 		return nil, err
@@ -266,14 +269,36 @@ func (tx *Tx) Extend(l *Lease, expiresAt, now time.Time) (leaf []byte, err error
 	return leaf, nil
 }
 
+// forgetLeavesOn returns what takes back the leaves appended since, when *err is set by then: a caller may go on
+// after an error, such as that of a stale lease among many, and no entry may tell of what was not done.
+func (tx *Tx) forgetLeavesOn(err *error) func() {
+	if tx.group == nil {
+		return func() {}
+	}
+	before := len(tx.group.leaves)
+	return func() {
+		if *err != nil {
+			tx.group.leaves = tx.group.leaves[:before]
+		}
+	}
+}
+
 // appendFor appends an entry about a lease, linked to the entry before.
 func (tx *Tx) appendFor(l *Lease, e ledger.Entry) (leaf []byte, position int64, err error) {
 	e.Lease, e.Role, e.Target, e.Decision, e.Revision = string(l.ID), l.Role, l.Target, l.Decision, l.Revision
-	previous := l.entry
-	if l.seq == 0 && l.Version == 0 {
-		previous = nowhere
+	switch {
+	case l.Version == 0:
+		l.entry = nowhere
+	case l.seq == 0: // not read from the store, so it does not know its last entry
+		err := tx.one(`select seq, entry from leases where id = $1`, []any{string(l.ID)}, &l.seq, &l.entry)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil, 0, missing("read lease "+string(l.ID), "lease")
+		}
+		if err != nil {
+			return nil, 0, failed("read lease "+string(l.ID), err)
+		}
 	}
-	return tx.append(e, previous)
+	return tx.append(e, l.entry)
 }
 
 // Lease returns one lease.

@@ -82,6 +82,7 @@ func newStore(d Dialect, opt Options) *Store {
 		queue:   make(chan *mutation, opt.Queue),
 		readers: make(chan *session, readerCount),
 		stopped: make(chan struct{}),
+		closed:  make(chan struct{}),
 	}
 	for range readerCount {
 		s.readers <- &session{}

@@ -176,12 +176,12 @@ func (p *plan) text(at *position) string {
 	walk := slices.Clone(p.walk)
 	order := " order by seq desc"
 	if p.order != "" {
-		order = " order by " + p.order + ", seq desc"
+		order = " order by " + p.order + " desc, seq desc" // both one way, as the index has them
 	}
 	switch {
 	case at != nil && p.order != "":
 		target := p.arg(at.target)
-		walk = append(walk, fmt.Sprintf("target >= %s and (target > %s or seq < %s)", target, target, p.arg(at.seq)))
+		walk = append(walk, fmt.Sprintf("target <= %s and (target < %s or seq < %s)", target, target, p.arg(at.seq)))
 	case at != nil:
 		walk = append(walk, "seq < "+p.arg(at.seq))
 	}

@@ -69,6 +69,7 @@ type Store struct {
 	readers chan *session
 	running atomic.Bool
 	stopped chan struct{} // closed when Run has ended and nothing more will be answered
+	closed  chan struct{} // closed by Close
 	writer  *writer       // owned by Open until Run starts, then by Run's goroutine
 }
 
@@ -104,8 +105,9 @@ func (s *Store) Epoch() int64 { return s.epoch.Load() }
 // Waiting is how many updates are queued.
 func (s *Store) Waiting() int { return len(s.queue) }
 
-// Close gives up the connections and the ownership of the store. Call it after Run has returned.
+// Close gives up the connections and the ownership of the store. Call it once, after Run has returned.
 func (s *Store) Close() error {
+	close(s.closed)
 	for range readerCount {
 		(<-s.readers).close()
 	}
@@ -120,6 +122,8 @@ func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
 	case reader = <-s.readers:
 	case <-ctx.Done():
 		return unavailable("read the store", ctx.Err())
+	case <-s.closed:
+		return unavailable("read the store", errStopped)
 	}
 	defer func() { s.readers <- reader }()
 	if err := reader.open(ctx, s.dialect.Reader()); err != nil {

@@ -25,6 +25,8 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"a lease lives its whole life", testLife},
 		{"ended and proved together are one write and two entries", testDead},
 		{"a move of a lease that changed is stale", testStale},
+		{"an error that a caller passes over leaves no entry", testPassedOver},
+		{"a lease that was never read back can be moved", testUnread},
 		{"a move that the life does not allow is refused", testRefused},
 		{"a renewal raises the bound first", testRenew},
 		{"an error undoes only its own update", testIsolation},
@@ -164,6 +166,39 @@ func testStale(t *testing.T, db Database) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	audit(t, db, s.Store)
+}
+
+func testPassedOver(t *testing.T, db Database) {
+	s := Serve(t, db, nil)
+	old := Insert(t, s.Store, NewLease("reader", "db"), NewLease("reader", "db"))
+	Move(t, s.Store, old[0], Start(), lease.Granted)
+	again := NewLease("reader", "db")
+	again.ID = old[0].ID
+	check(t, s.Update(t.Context(), func(tx *store.Tx) error {
+		for _, l := range old {
+			_, err := tx.Move(&l, lease.Ended, store.Why{Reason: lease.Locked, Now: Start()})
+			if err != nil && !errors.Is(err, store.ErrStale) {
+				return err
+			}
+			if _, err := tx.Extend(&l, Start(), Start()); err == nil {
+				return errors.New("extended what is not active")
+			}
+		}
+		if _, err := tx.InsertLease(again); err == nil {
+			return errors.New("recorded a lease twice")
+		}
+		return nil
+	}))
+	audit(t, db, s.Store)
+}
+
+func testUnread(t *testing.T, db Database) {
+	s := Serve(t, db, nil)
+	l := NewLease("reader", "db")
+	Insert(t, s.Store, l)
+	l.Version = 1
+	Move(t, s.Store, l, Start(), lease.Granted, lease.Ended, lease.Proved)
 	audit(t, db, s.Store)
 }
 
@@ -447,6 +482,7 @@ func testStopped(t *testing.T, db Database) {
 	s := Serve(t, db, nil)
 	check(t, s.Stop())
 	wantKind(t, s.Update(t.Context(), func(*store.Tx) error { return nil }), fault.StoreUnavailable)
+	wantKind(t, s.View(t.Context(), func(*store.Tx) error { return nil }), fault.StoreUnavailable)
 }
 
 func testBoots(t *testing.T, db Database) {
