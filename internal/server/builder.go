@@ -1,0 +1,288 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/lease"
+	"github.com/daypass/daypass/internal/policy"
+	"github.com/daypass/daypass/internal/revoker"
+	"github.com/daypass/daypass/internal/source"
+	"github.com/daypass/daypass/internal/store"
+)
+
+// builder makes views of access configurations and keeps the fleet in step with the active one.
+type builder struct {
+	kinds   map[string]kind
+	zones   []*time.Location
+	secrets secrets
+	issuers *issuers
+	store   *store.Store
+	fleet   *revoker.Fleet
+	revoker *revoker.Revoker
+	log     *slog.Logger
+
+	mu       sync.Mutex          // guards the fields below; held while the fleet changes
+	deployed map[string]deployed // by name
+	broken   map[string]string   // targets that could not be made, and why
+	retired  []retired
+}
+
+// deployed is a target in the fleet.
+type deployed struct {
+	fingerprint string
+	member      *revoker.Member
+	close       func()
+}
+
+// retired is a target that left the fleet and whose last calls may be under way.
+type retired struct {
+	at    time.Time
+	close func()
+}
+
+var _ broker.Builder = (*builder)(nil)
+
+// Build implements [broker.Builder].
+func (b *builder) Build(_ context.Context, revision string, files access.Files) (*broker.View, error) {
+	cfg, err := access.Parse(files, accessKinds(b.kinds))
+	if err != nil {
+		return nil, err
+	}
+	verifiers, wrong := b.issuers.build(cfg)
+	if revision == "" {
+		// What is new must be whole. A revision that served before may lack a file by now and still serves.
+		wrong = append(wrong, b.missingFiles(cfg)...)
+	}
+	engine, err := policy.Compile(cfg, b.zones)
+	wrong.Add("", err)
+	if err := wrong.Err(); err != nil {
+		return nil, err
+	}
+	return &broker.View{Revision: cfg.Hash, Access: cfg, Policy: engine, Verifier: verifiers}, nil
+}
+
+// missingFiles reports the references to files that cannot be read.
+func (b *builder) missingFiles(cfg *access.Config) (wrong source.Errors) {
+	for _, name := range slices.Sorted(maps.Keys(cfg.Targets)) {
+		t := cfg.Targets[name]
+		if _, err := fingerprint(t, b.kinds[t.Kind], b.secrets); err != nil {
+			wrong = append(wrong, &source.Error{File: t.Place.File, Line: t.Place.Line, Column: t.Place.Column,
+				Message: fmt.Sprintf("target %q: %v", name, err), Hint: "put the file there, readable by the server"})
+		}
+	}
+	return wrong
+}
+
+// Deploy implements [broker.Builder]. One target that cannot be made does not keep the others from serving.
+func (b *builder) Deploy(ctx context.Context, view *broker.View) (notes []string, err error) {
+	if v, ok := view.Verifier.(*verifiers); ok {
+		b.issuers.deploy(v)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.broken = map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(view.Access.Targets)) {
+		if err := b.put(ctx, view.Access.Targets[name], false); err != nil {
+			notes = append(notes, b.fail(name, err))
+		}
+	}
+	drained, err := b.drain(ctx, view)
+	return append(notes, drained...), err
+}
+
+func (b *builder) fail(name string, err error) string {
+	b.log.Error("a target is not in service", "target", name, "err", err)
+	b.broken[name] = err.Error()
+	return fmt.Sprintf("target %q is not in service: %v", name, err)
+}
+
+// put brings a target into the fleet. One that is there and made from the same stays as it is.
+func (b *builder) put(ctx context.Context, t access.Target, draining bool) error {
+	k := b.kinds[t.Kind]
+	print, err := fingerprint(t, k, b.secrets)
+	if err != nil {
+		return err
+	}
+	old, there := b.deployed[t.Name]
+	if there && old.fingerprint == print {
+		old.member.Drain(draining)
+		return nil
+	}
+	order := targetOrder{config: t, secrets: b.secrets, log: b.log}
+	if order.known, err = b.settled(ctx, t.Name); err != nil {
+		return err
+	}
+	if order.mark, err = b.revoker.Mark(ctx, t.Name); err != nil {
+		return err
+	}
+	opened, err := k.open(ctx, order)
+	if err != nil {
+		return err
+	}
+	member := revoker.NewMember(t.Name, t.Kind, opened.Target)
+	member.Drain(draining)
+	b.fleet.Put(member)
+	if there {
+		b.retired = append(b.retired, retired{time.Now(), old.close})
+		b.log.Info("a target was replaced: its settings changed", "target", t.Name)
+	}
+	b.deployed[t.Name] = deployed{print, member, opened.close}
+	return nil
+}
+
+// settled reports whether a credential that was handed out may live at a target. Of a lease that never became
+// active nobody holds the credential, and it may not exist.
+func (b *builder) settled(ctx context.Context, name string) (bool, error) {
+	const enough = 1000
+	found := false
+	err := b.store.View(ctx, func(tx *store.Tx) error {
+		active, _, err := tx.Leases(store.Filter{Target: name, State: lease.Active, Live: true}, "", 1)
+		if err != nil || len(active) > 0 {
+			found = len(active) > 0
+			return err
+		}
+		ending, _, err := tx.Leases(store.Filter{Target: name, State: lease.Revoking, Live: true}, "", enough)
+		found = len(ending) == enough || slices.ContainsFunc(ending, func(l store.Lease) bool { return l.Revocation != "" })
+		return err
+	})
+	return found, err
+}
+
+// drain takes the targets out of service that a view does not name. Those where leases live stay, to end them;
+// after a restart they are made again, as they were when the leases were granted.
+func (b *builder) drain(ctx context.Context, view *broker.View) (notes []string, err error) {
+	live, err := b.live(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for name, d := range b.deployed {
+		if _, named := view.Access.Targets[name]; named {
+			continue
+		}
+		if live[name] == 0 {
+			b.remove(name)
+			continue
+		}
+		d.member.Drain(true)
+		notes = append(notes, fmt.Sprintf("target %q left: it drains until its %d leases have ended", name, live[name]))
+	}
+	for name, n := range live {
+		_, named := view.Access.Targets[name]
+		if _, there := b.deployed[name]; named || there || n == 0 {
+			continue
+		}
+		if err := b.recall(ctx, name); err != nil {
+			notes = append(notes, b.fail(name, err))
+		}
+	}
+	slices.Sort(notes)
+	return notes, nil
+}
+
+// live counts the leases that may live, by target.
+func (b *builder) live(ctx context.Context) (map[string]int, error) {
+	live := map[string]int{}
+	err := b.store.View(ctx, func(tx *store.Tx) error {
+		tallies, err := tx.Targets()
+		for _, t := range tallies {
+			live[t.Target] = t.Live()
+		}
+		return err
+	})
+	return live, err
+}
+
+// recall makes a target that no view names from the revision under which its newest live lease was granted.
+func (b *builder) recall(ctx context.Context, name string) error {
+	var revision store.Revision
+	err := b.store.View(ctx, func(tx *store.Tx) error {
+		found, _, err := tx.Leases(store.Filter{Target: name, Live: true}, "", 1)
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 {
+			return errors.New("its leases have just ended")
+		}
+		revision, err = tx.Revision(found[0].Revision)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("find the settings that its leases were granted under: %w", err)
+	}
+	var files access.Files
+	if err := json.Unmarshal(revision.Files, &files); err != nil {
+		return fmt.Errorf("read revision %s: %w", revision.ID, err)
+	}
+	cfg, err := access.Parse(files, accessKinds(b.kinds))
+	if err != nil {
+		return fmt.Errorf("read revision %s: %w", revision.ID, err)
+	}
+	t, ok := cfg.Targets[name]
+	if !ok {
+		return fmt.Errorf("revision %s does not name it", revision.ID)
+	}
+	b.log.Info("a target of an earlier access revision drains", "target", name, "revision", revision.ID)
+	return b.put(ctx, t, true)
+}
+
+// remove takes a target out of the fleet. The caller holds mu.
+func (b *builder) remove(name string) {
+	b.fleet.Remove(name)
+	b.retired = append(b.retired, retired{time.Now(), b.deployed[name].close})
+	delete(b.deployed, name)
+	b.log.Info("a target was taken out of service", "target", name)
+}
+
+// tidy removes targets that have drained and closes those that left a while ago.
+func (b *builder) tidy(ctx context.Context, now time.Time) error {
+	const lastCalls = 2 * time.Minute
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.retired = slices.DeleteFunc(b.retired, func(r retired) bool {
+		if now.Sub(r.at) < lastCalls {
+			return false
+		}
+		go r.close() // it may wait for calls that hang
+		return true
+	})
+	live, err := b.live(ctx)
+	if err != nil {
+		return err
+	}
+	for name, d := range b.deployed {
+		if d.member.Draining() && live[name] == 0 {
+			b.remove(name)
+		}
+	}
+	return nil
+}
+
+// closeAll ends all targets.
+func (b *builder) closeAll() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, r := range b.retired {
+		r.close()
+	}
+	for _, d := range b.deployed {
+		d.close()
+	}
+	b.retired, b.deployed = nil, map[string]deployed{}
+}
+
+// faults returns the targets that could not be made, and why.
+func (b *builder) faults() map[string]string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.broken)
+}

@@ -1,0 +1,200 @@
+package server
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/source"
+)
+
+// Config is the file daypass.yaml. Its comments are the reference manual. Every field may be left out: what it
+// then means is safe.
+type Config struct {
+	// Listen is the address of the HTTP API; 127.0.0.1:8420 unless given. An address that is not loopback needs
+	// tls and url.
+	Listen string `yaml:"listen"`
+	// URL is our own URL as clients write it, https and without a slash at its end. It is the one audience that
+	// workload tokens carry, compared byte for byte. Required unless listen is loopback; http://<listen> there.
+	URL string `yaml:"url"`
+	// TLS is the certificate of the listener. Both files are read again when they change; when the new ones are
+	// bad, the old ones stay.
+	TLS TLS `yaml:"tls"`
+	// Socket is the path of the socket for local administration: the kernel tells who calls.
+	// /run/daypass/admin.sock unless given; "none" is no socket.
+	Socket string `yaml:"socket"`
+	// Admins says who may administer.
+	Admins Admins `yaml:"admins"`
+	// Store is where everything is kept: sqlite:/// and an absolute path.
+	// sqlite:///var/lib/daypass/daypass.db unless given.
+	Store string `yaml:"store"`
+	// MasterKey is the key that secrets in the store are sealed under: file:/// and an absolute path.
+	// file:///var/lib/daypass/master.key unless given. It is never in the store: back it up elsewhere.
+	MasterKey string `yaml:"master_key"`
+	// SecretsDir is the directory that `file:` references of access files resolve in, and never out of.
+	// /etc/daypass/secrets unless given.
+	SecretsDir string `yaml:"secrets_dir"`
+	// Access is a directory of access files. It is activated at the start and on SIGHUP, when what it holds was
+	// never active before: a revision that was rolled back stays rolled back. None unless given.
+	Access string `yaml:"access"`
+	// TrustedProxies are the networks (CIDR) of proxies in front of us. The rightmost address of X-Forwarded-For
+	// that is in none of them is context.source_ip. None unless given: then the header is not read.
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+	// TimeZones are the zones that policies may ask the local time of, such as Europe/Berlin.
+	TimeZones []string `yaml:"time_zones"`
+	// Limits bound what one principal may do. Roles may be narrower.
+	Limits Limits `yaml:"limits"`
+	// Retention says how long what has ended is kept. The ledger is kept for ever.
+	Retention Retention `yaml:"retention"`
+	// Log is the log on standard error.
+	Log Log `yaml:"log"`
+
+	dev bool // made by Dev: status says so
+}
+
+// TLS is the section tls.
+type TLS struct {
+	// Certificate is the path of the certificate chain, PEM, the server's own first.
+	Certificate string `yaml:"certificate"`
+	// Key is the path of its private key, PEM.
+	Key string `yaml:"key"`
+}
+
+// Admins is the section admins.
+type Admins struct {
+	// UIDs are the users who may administer over the socket; root and our own user unless uids or gids are given.
+	UIDs []uint32 `yaml:"uids"`
+	// GIDs are the groups whose members may, by their main group or another. The socket belongs to the first.
+	GIDs []uint32 `yaml:"gids"`
+	// Issuers are the names of issuers whose principals may administer remotely, where policies permit it.
+	Issuers []string `yaml:"issuers"`
+}
+
+// Limits is the section limits.
+type Limits struct {
+	// LeasesPerPrincipal is how many live leases a principal may have in all; 100 unless given.
+	LeasesPerPrincipal int `yaml:"leases_per_principal"`
+	// AcquireRate is how often a principal may acquire, such as 10/s or 90/m, with bursts of one second; 10/s
+	// unless given.
+	AcquireRate Rate `yaml:"acquire_rate"`
+}
+
+// Retention is the section retention.
+type Retention struct {
+	// Leases is how long leases are kept after their end; 90d unless given.
+	Leases Period `yaml:"leases"`
+	// Decisions is how long decisions with their inputs are kept; 30d unless given.
+	Decisions Period `yaml:"decisions"`
+}
+
+// Log is the section log.
+type Log struct {
+	// Level is debug, info, warn or error; info unless given.
+	Level string `yaml:"level"`
+	// Format is json or text; json unless given.
+	Format string `yaml:"format"`
+}
+
+// Rate is a number of times per second.
+type Rate float64
+
+// UnmarshalText reads a whole number, a slash and s, m or h.
+func (r *Rate) UnmarshalText(text []byte) error {
+	number, unit, ok := strings.Cut(string(text), "/")
+	n, err := strconv.ParseUint(number, 10, 31)
+	per := map[string]float64{"s": 1, "m": 60, "h": 3600}[unit]
+	if !ok || err != nil || n == 0 || per == 0 {
+		return fmt.Errorf("%q is not a rate: write a whole number, a slash and s, m or h, such as 10/s", text)
+	}
+	*r = Rate(float64(n) / per)
+	return nil
+}
+
+// Period is a length of time that may be given in days.
+type Period time.Duration
+
+// UnmarshalText reads a whole number and s, m, h or d.
+func (p *Period) UnmarshalText(text []byte) error {
+	if days, ok := strings.CutSuffix(string(text), "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		if err != nil || n > 36500 {
+			return fmt.Errorf("%q is not a number of days up to 36500, such as 30d", text)
+		}
+		*p = Period(time.Duration(n) * 24 * time.Hour)
+		return nil
+	}
+	d, err := api.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not a period: write a whole number and s, m, h or d, such as 30d", text)
+	}
+	*p = Period(d)
+	return nil
+}
+
+// Load reads daypass.yaml. It returns every mistake at once, as [source.Errors].
+func Load(path string) (Config, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, withHint(fmt.Errorf("read the configuration: %w", err), "name another file with --config")
+	}
+	section, err := source.Document(path, string(text))
+	if err != nil {
+		return Config{}, err
+	}
+	var cfg Config
+	var wrong source.Errors
+	wrong.Add(path, section.Decode(&cfg))
+	cfg.fill()
+	if len(wrong) == 0 { // else every value that was not read would be a second mistake
+		cfg.check(func(field, message, hint string) { wrong = append(wrong, section.Error(field, message, hint)) })
+	}
+	return cfg, wrong.Err()
+}
+
+// Validate returns every mistake of a configuration that was made by hand, as [source.Errors].
+func (c Config) Validate() error {
+	c.fill()
+	var wrong source.Errors
+	c.check(func(field, message, hint string) {
+		wrong = append(wrong, &source.Error{File: field, Message: message, Hint: hint})
+	})
+	return wrong.Err()
+}
+
+// fill puts in what fields mean that were left out.
+func (c *Config) fill() {
+	defaults := []struct {
+		field *string
+		value string
+	}{
+		{&c.Listen, "127.0.0.1:8420"},
+		{&c.Socket, "/run/daypass/admin.sock"},
+		{&c.Store, "sqlite:///var/lib/daypass/daypass.db"},
+		{&c.MasterKey, "file:///var/lib/daypass/master.key"},
+		{&c.SecretsDir, "/etc/daypass/secrets"},
+		{&c.Log.Level, "info"},
+		{&c.Log.Format, "json"},
+	}
+	for _, d := range defaults {
+		if *d.field == "" {
+			*d.field = d.value
+		}
+	}
+	if c.Limits.LeasesPerPrincipal == 0 {
+		c.Limits.LeasesPerPrincipal = 100
+	}
+	if c.Limits.AcquireRate == 0 {
+		c.Limits.AcquireRate = 10
+	}
+	const day = Period(24 * time.Hour)
+	if c.Retention.Leases == 0 {
+		c.Retention.Leases = 90 * day
+	}
+	if c.Retention.Decisions == 0 {
+		c.Retention.Decisions = 30 * day
+	}
+}

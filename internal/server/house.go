@@ -1,0 +1,183 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/fault"
+	"github.com/daypass/daypass/internal/store"
+)
+
+// load takes up the access revision that was active, then what the access directory holds. A revision that does
+// not work any more keeps nobody from administering: the server runs, is not ready, and says why.
+func (s *Server) load(ctx context.Context) error {
+	if err := s.broker.Load(ctx); err != nil {
+		if fault.Is(err, fault.StoreUnavailable) {
+			return err
+		}
+		s.log.Error("the active access revision cannot be served: apply one that can", "err", err)
+	}
+	err := s.readAccess(ctx)
+	if err == nil || s.broker.View() != nil {
+		if err != nil {
+			s.log.Error("the access directory was not activated; the revision that was active serves on", "err", err)
+		}
+		return nil
+	}
+	return fmt.Errorf("activate the access directory %s: %w", s.cfg.Access, err)
+}
+
+// Reload reads certificates, secrets and the access directory again. What is bad is logged and changes nothing.
+func (s *Server) Reload(ctx context.Context) {
+	s.log.Info("reading certificates, secrets and the access directory again")
+	s.readCertificate(true)
+	if err := s.readAccess(ctx); err != nil {
+		s.log.Error("the access directory was not activated", "err", err)
+	}
+	s.redeploy(ctx)
+}
+
+// redeploy makes the targets of the active revision again whose secrets have changed or could not be read.
+func (s *Server) redeploy(ctx context.Context) {
+	view := s.broker.View()
+	if view == nil {
+		return
+	}
+	if _, err := s.builder.Deploy(ctx, view); err != nil {
+		s.log.Error("bring the targets up to date", "err", err)
+	}
+}
+
+func (s *Server) readCertificate(always bool) {
+	if s.certificate == nil {
+		return
+	}
+	changed, err := s.certificate.reload(always)
+	switch {
+	case err != nil:
+		s.log.Error("the new certificate is bad; the old one stays", "err", err)
+	case changed:
+		s.log.Info("the certificate was read again")
+	}
+}
+
+// readAccess activates the access directory when what it holds was never active before.
+func (s *Server) readAccess(ctx context.Context) error {
+	if s.cfg.Access == "" {
+		return nil
+	}
+	files, err := readFiles(s.cfg.Access)
+	if err != nil {
+		return err
+	}
+	if len(files) == 0 {
+		return nil
+	}
+	revision := access.Hash(files)
+	var was bool
+	err = s.store.View(ctx, func(tx *store.Tx) (err error) {
+		was, err = tx.WasActive(revision)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if was {
+		if view := s.broker.View(); view == nil || view.Revision != revision {
+			s.log.Warn("the access directory holds a revision that was active before and is not now; activate it by hand if it should be",
+				"revision", revision)
+		}
+		return nil
+	}
+	_, err = s.broker.Apply(ctx, broker.Caller{Local: true, UID: uint32(os.Geteuid())}, files, "")
+	return err
+}
+
+// readFiles reads the access files below a directory. Links that lead out of it are not followed; files with other
+// endings and those whose names begin with a dot are not read.
+func readFiles(dir string) (access.Files, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the access directory: %w", err)
+	}
+	defer root.Close()
+	files, total := access.Files{}, 0
+	err = fs.WalkDir(root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if hidden := strings.HasPrefix(entry.Name(), ".") && name != "."; hidden && entry.IsDir() {
+			return fs.SkipDir
+		} else if hidden || entry.IsDir() || path.Ext(name) != ".yaml" && path.Ext(name) != ".cedar" {
+			return nil
+		}
+		text, err := fs.ReadFile(root.FS(), name)
+		if err != nil {
+			return err
+		}
+		files[name] = string(text)
+		if total += len(text); total > 16<<20 {
+			return errors.New("there are more than 16 MiB of access files")
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the access directory: %w", err)
+	}
+	return files, nil
+}
+
+// keepHouse does what has to be done from time to time, until ctx ends.
+func (s *Server) keepHouse(ctx context.Context) error {
+	tidy, look, prune := time.NewTicker(30*time.Second), time.NewTicker(lookEvery), time.NewTicker(time.Hour)
+	defer tidy.Stop()
+	defer look.Stop()
+	defer prune.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.options.Reload: // nil where there is none: it never comes
+			s.Reload(ctx)
+		case <-look.C:
+			s.readCertificate(false)
+		case now := <-tidy.C:
+			if len(s.builder.faults()) > 0 {
+				s.redeploy(ctx)
+			}
+			if err := s.builder.tidy(ctx, now); err != nil {
+				s.log.Error("tidy up the targets", "err", err)
+			}
+		case now := <-prune.C:
+			if err := s.prune(ctx, now); err != nil {
+				s.log.Error("delete what retention lets go", "err", err)
+			}
+		}
+	}
+}
+
+// prune deletes what retention lets go, in pages that leave the store to others in between.
+func (s *Server) prune(ctx context.Context, now time.Time) error {
+	const page = 1000
+	leases := now.Add(-time.Duration(s.cfg.Retention.Leases))
+	decisions := now.Add(-time.Duration(s.cfg.Retention.Decisions))
+	for ctx.Err() == nil {
+		var goneLeases, goneDecisions int64
+		err := s.store.Update(ctx, func(tx *store.Tx) (err error) {
+			goneLeases, goneDecisions, err = tx.Prune(leases, decisions, page)
+			return err
+		})
+		if err != nil || goneLeases < page && goneDecisions < page {
+			return err
+		}
+	}
+	return nil
+}

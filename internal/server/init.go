@@ -1,0 +1,189 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/daypass/daypass/internal/fault"
+	"github.com/daypass/daypass/internal/keyring"
+	"github.com/daypass/daypass/internal/store"
+	"github.com/daypass/daypass/internal/store/sqlite"
+	"github.com/daypass/daypass/ledger"
+)
+
+// sealedLedgerKey is the name in the store of the ledger's sealed signing key.
+const sealedLedgerKey = "ledger-key"
+
+// ledgerKey is what is sealed: the seed, and the origin that it signs for.
+type ledgerKey struct {
+	Origin string `json:"origin"`
+	Seed   []byte `json:"seed"`
+}
+
+// Init makes the master key and an empty store where there are none, and says what it made, a sentence each. It
+// never replaces one of them, and makes no new key for a store that has lost its own.
+func Init(ctx context.Context, cfg Config) (made []string, err error) {
+	cfg.fill()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	path, err := storePath(cfg.Store)
+	if err != nil {
+		return nil, err
+	}
+	_, err = os.Lstat(path)
+	hasStore := err == nil
+	key, said, err := initKey(cfg, path, hasStore)
+	if err != nil {
+		return nil, err
+	}
+	made = append(made, said...)
+	if hasStore {
+		if _, err := readSigner(ctx, cfg, key); err != nil {
+			return made, err
+		}
+		return append(made, fmt.Sprintf("the store %s was there and is left as it is", path)), nil
+	}
+	signer, err := initStore(ctx, cfg, key, path)
+	if err != nil {
+		return made, err
+	}
+	return append(made,
+		fmt.Sprintf("made the empty store %s", path),
+		fmt.Sprintf("the ledger's public key is %s: keep it elsewhere, to verify the ledger with", signer.VerifierKey())), nil
+}
+
+// initKey loads the master key, or makes it where neither it nor a store is there.
+func initKey(cfg Config, storeFile string, hasStore bool) (*keyring.Key, []string, error) {
+	path, err := keyring.Path(cfg.MasterKey)
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err := keyring.Load(cfg.MasterKey)
+	if err == nil {
+		return key, []string{fmt.Sprintf("the master key %s was there and is left as it is", path)}, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	if hasStore {
+		return nil, nil, withHint(fmt.Errorf("the store %s is there and its master key %s is not; a new key could not open it", storeFile, path),
+			"restore the master key from where you keep it")
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, nil, fmt.Errorf("make the directory of the master key: %w", err)
+	}
+	if key, err = keyring.Create(path); err != nil {
+		return nil, nil, err
+	}
+	return key, []string{fmt.Sprintf("made the master key %s: back it up apart from the store", path)}, nil
+}
+
+// initStore makes an empty store with the ledger's key in it, sealed.
+func initStore(ctx context.Context, cfg Config, key *keyring.Key, path string) (*ledger.Signer, error) {
+	signer, seed, err := ledger.GenerateSigner(ledgerOrigin(cfg))
+	if err != nil {
+		return nil, fmt.Errorf("make the ledger's key: %w", err)
+	}
+	text, err := json.Marshal(ledgerKey{signer.Origin(), seed})
+	if err != nil {
+		return nil, fmt.Errorf("encode the ledger's key: %w", err)
+	}
+	sealed, err := key.Seal(sealedLedgerKey, "", text)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("make the directory of the store: %w", err)
+	}
+	return signer, sqlite.Create(ctx, path, sqlite.Options{Options: store.Options{
+		Signer: signer, Sealed: map[string][]byte{sealedLedgerKey: sealed}}})
+}
+
+// ledgerOrigin names the ledger for all time, by where it was made. It says nothing of where it is later.
+func ledgerOrigin(cfg Config) string {
+	host := "localhost"
+	if u, err := url.Parse(cfg.URL); err == nil && u.Host != "" {
+		host = u.Host
+	}
+	return host + "/daypass-" + ledger.NewID()[:8]
+}
+
+// readSigner opens the ledger's key with the master key. The store must not be open yet: it opens with the signer.
+func readSigner(ctx context.Context, cfg Config, key *keyring.Key) (*ledger.Signer, error) {
+	path, err := storePath(cfg.Store)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := sqlite.ReadSealed(ctx, path, sealedLedgerKey)
+	if fault.Is(err, fault.NotFound) {
+		return nil, fmt.Errorf("the store %s holds no ledger key: it was not made by daypass init", path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	text, err := key.Open(sealedLedgerKey, "", sealed)
+	if errors.Is(err, keyring.ErrWrongKey) {
+		return nil, withHint(fmt.Errorf("the master key does not belong to the store %s: %w", path, err),
+			"name the key that was made with this store in master_key, or restore it")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the ledger's key in the store %s: %w", path, err)
+	}
+	defer clear(text)
+	var k ledgerKey
+	if err := json.Unmarshal(text, &k); err != nil {
+		return nil, fmt.Errorf("read the ledger's key in the store %s: it is not one", path) // the cause may quote the seed
+	}
+	return ledger.NewSigner(k.Origin, k.Seed)
+}
+
+// loadKey reads the master key of a server that is to run.
+func loadKey(cfg Config) (*keyring.Key, error) {
+	key, err := keyring.Load(cfg.MasterKey)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, withHint(err, "a new installation is made with: daypass init")
+	}
+	return key, err
+}
+
+// Dev returns the configuration of a server to try things with, below dir, and makes what is missing there. It
+// listens on loopback only. An empty dir is a fresh one in the system's temporary directory.
+func Dev(ctx context.Context, dir string) (cfg Config, made []string, err error) {
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "daypass-dev-"); err != nil {
+			return cfg, nil, err
+		}
+		made = append(made, fmt.Sprintf("made the throwaway directory %s", dir))
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return cfg, nil, err
+	}
+	cfg = Config{
+		Socket:     filepath.Join(dir, "admin.sock"),
+		Store:      "sqlite://" + filepath.Join(dir, "daypass.db"),
+		MasterKey:  "file://" + filepath.Join(dir, "master.key"),
+		SecretsDir: filepath.Join(dir, "secrets"),
+		Access:     filepath.Join(dir, "access"),
+		Log:        Log{Format: "text"},
+		dev:        true,
+	}
+	cfg.fill()
+	for _, path := range []string{cfg.SecretsDir, cfg.Access} {
+		if _, err := os.Stat(path); err == nil {
+			continue
+		}
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			return cfg, made, err
+		}
+		made = append(made, fmt.Sprintf("made the directory %s", path))
+	}
+	more, err := Init(ctx, cfg)
+	return cfg, append(made, more...), err
+}

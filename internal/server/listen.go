@@ -1,0 +1,148 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	headerTime = 10 * time.Second // to send the head of a request
+	readTime   = 30 * time.Second // to send all of it
+	writeTime  = 3 * time.Minute  // to answer; calls that take longer say so themselves
+	idleTime   = 2 * time.Minute  // between two requests
+	maxHeader  = 32 << 10         // of a request's head; a token is 16 KiB at most
+	farewell   = 75 * time.Second // for requests under way when we stop: a release may wait for a minute
+	lookEvery  = 10 * time.Second // between two looks at the certificate's files
+)
+
+// listen opens the listeners and finds our own URL.
+func (s *Server) listen() (err error) {
+	if s.cfg.TLS != (TLS{}) {
+		if s.certificate, err = loadCertificate(s.cfg.TLS); err != nil {
+			return err
+		}
+	}
+	if s.tcp, err = net.Listen("tcp", s.cfg.Listen); err != nil {
+		return fmt.Errorf("listen on %s: %w", s.cfg.Listen, err)
+	}
+	s.url = s.cfg.URL
+	if s.url == "" {
+		s.url = "http://" + s.tcp.Addr().String()
+		if s.certificate != nil {
+			s.url = "https://" + s.tcp.Addr().String()
+		}
+	}
+	if path := s.cfg.socket(); path != "" {
+		s.socket, err = listenSocket(path, s.cfg.Admins, s.log)
+	}
+	return err
+}
+
+// serve takes up what was active, then answers requests until ctx ends and those under way are done.
+func (s *Server) serve(ctx context.Context) error {
+	if err := s.load(ctx); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	tcp := s.httpServer(nil)
+	if s.certificate != nil {
+		tcp.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.certificate.get}
+		group.Go(func() error { return served(tcp.ServeTLS(s.tcp, "", "")) })
+	} else {
+		group.Go(func() error { return served(tcp.Serve(s.tcp)) })
+	}
+	group.Go(func() error { return s.shutDown(ctx, tcp) })
+	if s.socket != nil {
+		local := s.httpServer(s.peers())
+		group.Go(func() error { return served(local.Serve(s.socket)) })
+		group.Go(func() error { return s.shutDown(ctx, local) })
+	}
+	s.log.Info("daypass serves", "version", s.options.Version, "url", s.url, "address", s.Address(), "socket", s.cfg.socket(),
+		"instance", s.store.Instance(), "boot", s.store.Boot(), "ledger_key", s.VerifierKey())
+	return group.Wait()
+}
+
+func (s *Server) httpServer(connContext func(context.Context, net.Conn) context.Context) *http.Server {
+	return &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: headerTime,
+		ReadTimeout:       readTime,
+		WriteTimeout:      writeTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    maxHeader,
+		ConnContext:       connContext,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // strangers' handshakes
+	}
+}
+
+// served passes on why a listener ended, unless we ended it.
+func served(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve: %w", err)
+}
+
+// shutDown stops a listener when ctx ends, and waits a while for its requests. What is not done then is cut off:
+// the credential of an acquisition whose answer cannot be written is ended like any other of that kind.
+func (s *Server) shutDown(ctx context.Context, server *http.Server) error {
+	<-ctx.Done()
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	if err := server.Shutdown(bounded); err != nil {
+		s.log.Warn("requests were cut off at the end", "err", err)
+		return server.Close()
+	}
+	return nil
+}
+
+// certificateFiles is the listener's certificate, as its files last had it.
+type certificateFiles struct {
+	files   TLS
+	current atomic.Pointer[tls.Certificate]
+	seen    [2]time.Time // when the files were changed; owned by who calls reload
+}
+
+func loadCertificate(files TLS) (*certificateFiles, error) {
+	c := &certificateFiles{files: files}
+	if _, err := c.reload(true); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// reload reads the files when they have changed, or always. What is bad does not replace what was good.
+func (c *certificateFiles) reload(always bool) (changed bool, err error) {
+	var seen [2]time.Time
+	for i, path := range []string{c.files.Certificate, c.files.Key} {
+		info, err := os.Stat(path)
+		if err != nil {
+			return false, fmt.Errorf("read the certificate: %w", err)
+		}
+		seen[i] = info.ModTime()
+	}
+	if seen == c.seen && !always {
+		return false, nil
+	}
+	c.seen = seen // a bad pair is reported once, not at each look
+	pair, err := tls.LoadX509KeyPair(c.files.Certificate, c.files.Key)
+	if err != nil {
+		return false, fmt.Errorf("read the certificate %s and its key %s: %w", c.files.Certificate, c.files.Key, err)
+	}
+	c.current.Store(&pair)
+	return true, nil
+}
+
+func (c *certificateFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return c.current.Load(), nil
+}

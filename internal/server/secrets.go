@@ -1,0 +1,72 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/daypass/daypass/secret"
+)
+
+// maxSecret bounds a file below secrets_dir: a password, a key, a bundle of certificates.
+const maxSecret = 1 << 20
+
+// secrets reads the files that access files refer to. Whoever may write access files may not read other files
+// through us: a reference cannot leave the directory, by dots or by links.
+type secrets struct{ dir string }
+
+// read returns a file's bytes.
+func (s secrets) read(name string) ([]byte, error) {
+	relative := name
+	if filepath.IsAbs(name) {
+		var err error
+		if relative, err = filepath.Rel(s.dir, name); err != nil {
+			return nil, s.refuse(name, errors.New("it is not below secrets_dir"))
+		}
+	}
+	root, err := os.OpenRoot(s.dir)
+	if err != nil {
+		return nil, s.refuse(name, err)
+	}
+	defer root.Close()
+	if info, err := root.Stat(relative); err != nil {
+		return nil, s.refuse(name, err)
+	} else if !info.Mode().IsRegular() {
+		return nil, s.refuse(name, errors.New("it is not a regular file")) // opening a pipe would wait for a writer
+	}
+	file, err := root.Open(relative)
+	if err != nil {
+		return nil, s.refuse(name, err)
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxSecret+1))
+	switch {
+	case err != nil:
+		return nil, s.refuse(name, err)
+	case len(data) > maxSecret:
+		return nil, s.refuse(name, fmt.Errorf("it has more than %d bytes", maxSecret))
+	case len(data) == 0:
+		return nil, s.refuse(name, errors.New("it is empty"))
+	}
+	return data, nil
+}
+
+// text returns a file as a secret, without the newline that editors put at its end.
+func (s secrets) text(name string) (secret.Text, error) {
+	data, err := s.read(name)
+	if err != nil {
+		return secret.Text{}, err
+	}
+	return secret.New(strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")), nil
+}
+
+func (s secrets) refuse(name string, err error) error {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		err = path.Err
+	}
+	return fmt.Errorf("file %q below secrets_dir %s: %w", name, s.dir, err)
+}

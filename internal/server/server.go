@@ -1,0 +1,216 @@
+// Package server composes Daypass: it reads daypass.yaml, makes every part from it, and runs them until it is told
+// to stop.
+//
+// It owns the configuration (config.go), what `daypass init` makes (init.go), the secrets that access files refer
+// to (secrets.go), the kinds of targets and issuers (targets.go, issuers.go) and their place in the fleet
+// (builder.go), the listeners (listen.go, socket.go) and the housekeeping (house.go). It promises that a server
+// which starts has the key, the store and the ledger that belong together; that activating an access revision
+// disturbs nothing that stays the same; and that stopping loses nothing: requests are answered, revocations under
+// way are recorded, and the store is drained before it closes.
+//
+// It is the only package that names concrete targets and issuers. Commands and test kits stand on it; it must not
+// import them.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/httpapi"
+	"github.com/daypass/daypass/internal/revoker"
+	"github.com/daypass/daypass/internal/store"
+	"github.com/daypass/daypass/internal/store/sqlite"
+	"github.com/daypass/daypass/ledger"
+)
+
+// Options are what a server needs beside its configuration. The zero value is usable.
+type Options struct {
+	Version string
+	Log     *slog.Logger     // to standard error as the configuration says, unless given
+	Reload  <-chan os.Signal // each value reads certificates, secrets and the access directory again
+}
+
+// Server is a whole Daypass. Make it with [New] and run it once.
+type Server struct {
+	cfg     Config
+	options Options
+	log     *slog.Logger
+	started time.Time
+
+	store    *store.Store
+	signer   *ledger.Signer
+	clock    *revoker.Clock
+	fleet    *revoker.Fleet
+	revoker  *revoker.Revoker
+	builder  *builder
+	broker   *broker.Broker
+	registry *prometheus.Registry
+	ready    *probe
+
+	url         string
+	certificate *certificateFiles // nil without TLS
+	tcp         net.Listener
+	socket      net.Listener // nil without one
+	handler     http.Handler
+}
+
+// New opens what a configuration names and listens; nothing is served before [Server.Run]. It makes no key and no
+// store: that is what [Init] is for.
+func New(ctx context.Context, cfg Config, opt Options) (_ *Server, err error) {
+	cfg.fill()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, options: opt, log: opt.Log, started: time.Now(), clock: revoker.NewClock(), fleet: revoker.NewFleet(), registry: prometheus.NewRegistry()}
+	if s.log == nil {
+		s.log = NewLogger(cfg.Log, os.Stderr)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if err := s.openStore(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.listen(); err != nil {
+		return nil, err
+	}
+	return s, s.assemble()
+}
+
+// openStore opens the store with the ledger's key that is sealed in it.
+func (s *Server) openStore(ctx context.Context) error {
+	key, err := loadKey(s.cfg)
+	if err != nil {
+		return err
+	}
+	if s.signer, err = readSigner(ctx, s.cfg, key); err != nil {
+		return err
+	}
+	path, err := storePath(s.cfg.Store)
+	if err != nil {
+		return err
+	}
+	s.store, err = sqlite.Open(ctx, path, sqlite.Options{Options: store.Options{Signer: s.signer, Log: s.log}})
+	return err
+}
+
+// assemble makes the parts that need the store and our own address.
+func (s *Server) assemble() error {
+	locations, err := zones(s.cfg.TimeZones)
+	if err != nil {
+		return err
+	}
+	s.revoker = revoker.New(revoker.Config{Store: s.store, Fleet: s.fleet, Clock: s.clock, Log: s.log})
+	files := secrets{s.cfg.SecretsDir}
+	s.builder = &builder{
+		kinds:   kinds(),
+		zones:   locations,
+		secrets: files,
+		issuers: &issuers{
+			audience: s.url, secrets: files, store: s.store, now: s.clock.Now, log: s.log, changed: make(chan struct{}, 1),
+		},
+		store:    s.store,
+		fleet:    s.fleet,
+		revoker:  s.revoker,
+		log:      s.log,
+		deployed: map[string]deployed{},
+	}
+	s.broker = broker.New(broker.Config{
+		Store:   s.store,
+		Fleet:   s.fleet,
+		Revoker: s.revoker,
+		Clock:   s.clock,
+		Signer:  s.signer,
+		Builder: s.builder,
+		Limits: broker.Limits{
+			LeasesPerPrincipal: s.cfg.Limits.LeasesPerPrincipal,
+			AcquireRate:        float64(s.cfg.Limits.AcquireRate),
+		},
+		Admins: s.cfg.Admins.Issuers,
+		Log:    s.log,
+	})
+	s.ready = newProbe(s.store, s.broker)
+	for _, c := range []prometheus.Collector{s.broker, s.revoker, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
+		if err := s.registry.Register(c); err != nil {
+			return fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	s.handler = httpapi.New(httpapi.Config{
+		Broker:         s.broker,
+		Fleet:          s.fleet,
+		Store:          s.store,
+		Metrics:        s.registry,
+		Status:         s.Status,
+		Ready:          s.ready.reasons,
+		TrustedProxies: s.cfg.TrustedProxies,
+		Now:            time.Now,
+		Log:            s.log,
+	})
+	return nil
+}
+
+// URL is the server's own URL: the audience of tokens for it.
+func (s *Server) URL() string { return s.url }
+
+// Address is the address that the server listens on.
+func (s *Server) Address() string { return s.tcp.Addr().String() }
+
+// VerifierKey is the public key of the ledger, as C2SP signed notes write it.
+func (s *Server) VerifierKey() string { return s.signer.VerifierKey() }
+
+// Run serves until ctx ends, and returns when everything has come to rest: first the listeners close and requests
+// under way are answered, then the revoker records what it has under way, then the rest writes what it has
+// counted, then the store is drained. The first part that fails stops all of them.
+func (s *Server) Run(ctx context.Context) error {
+	err := inOrder(ctx, s.serve, s.revoker.Run, s.keepHouse, s.builder.issuers.run, s.broker.Run, s.store.Run)
+	return errors.Join(err, s.close())
+}
+
+// inOrder runs parts together and ends them one after the other: the first when ctx ends or a part fails, each
+// next one when the one before it has returned.
+func inOrder(ctx context.Context, parts ...func(context.Context) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, part := range parts {
+		current := ctx
+		next, end := context.WithCancel(context.WithoutCancel(ctx))
+		group.Go(func() error {
+			defer end()
+			return part(current)
+		})
+		ctx = next
+	}
+	return group.Wait()
+}
+
+// close gives up what New opened. It is called after everything has come to rest.
+func (s *Server) close() error {
+	var errs []error
+	for _, l := range []net.Listener{s.tcp, s.socket} {
+		if l == nil {
+			continue
+		}
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if s.builder != nil {
+		s.builder.closeAll()
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	return errors.Join(errs...)
+}

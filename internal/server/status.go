@@ -1,0 +1,185 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/revoker"
+	"github.com/daypass/daypass/internal/store"
+)
+
+// The healths of targets and issuers.
+const (
+	healthOK      = "ok"
+	healthFailing = "failing"
+	healthUnknown = "unknown"
+)
+
+// stuck is how long a revocation may take before it is worth a warning.
+const stuck = 5 * time.Minute
+
+// Status tells how the broker and its parts are doing.
+func (s *Server) Status(ctx context.Context) (api.Status, error) {
+	now := s.clock.Now()
+	out := api.Status{
+		Version: s.options.Version, Instance: s.store.Instance(), Boot: s.store.Boot(), Epoch: s.store.Epoch(),
+		StartedAt: api.At(s.started), Now: api.At(now),
+		Targets: []api.TargetStatus{}, Issuers: []api.IssuerStatus{},
+		Ledger: api.LedgerStatus{Origin: s.signer.Origin(), Key: s.signer.VerifierKey()},
+	}
+	var tallies []store.TargetTally
+	err := s.store.View(ctx, func(tx *store.Tx) (err error) {
+		if tallies, err = tx.Targets(); err != nil {
+			return err
+		}
+		locks, err := tx.ActiveLocks(now)
+		if err != nil {
+			return err
+		}
+		out.Locks = len(locks)
+		out.Ledger.Size, err = tx.LedgerSize()
+		return err
+	})
+	if err != nil {
+		return out, err
+	}
+	if view := s.broker.View(); view != nil {
+		out.Revision = view.Revision
+	}
+	reasons := s.ready.reasons(ctx)
+	out.Ready = len(reasons) == 0
+	out.Warnings = reasons
+	s.addTargets(&out, tallies, now)
+	s.addIssuers(&out)
+	if off, jumped := s.clock.Jumped(); jumped {
+		out.Warnings = append(out.Warnings, fmt.Sprintf("the wall clock jumped by %s; expiries are held back until a target's clock confirms it", off.Round(time.Second)))
+	}
+	if s.cfg.dev {
+		out.Warnings = append(out.Warnings, "this is a development server: do not give it targets that matter")
+	}
+	return out, nil
+}
+
+// addTargets adds the targets of the fleet, and those that leases live at and that are not in it.
+func (s *Server) addTargets(out *api.Status, tallies []store.TargetTally, now time.Time) {
+	byName := map[string]*api.TargetStatus{}
+	for _, m := range s.fleet.Members() {
+		byName[m.Name()] = targetStatus(out, m.Health(now))
+	}
+	for name, why := range s.builder.faults() {
+		byName[name] = &api.TargetStatus{Name: name, Health: healthFailing, Error: why}
+		out.Warnings = append(out.Warnings, fmt.Sprintf("target %q is not in service: %s", name, why))
+	}
+	for _, tally := range tallies {
+		t := byName[tally.Target]
+		if t == nil {
+			t = &api.TargetStatus{Name: tally.Target, Health: healthUnknown}
+			byName[tally.Target] = t
+		}
+		t.Leases = api.LeaseCounts{Pending: tally.Pending, Active: tally.Active, Revoking: tally.Revoking}
+		out.Leases.Pending += tally.Pending
+		out.Leases.Active += tally.Active
+		out.Leases.Revoking += tally.Revoking
+		if tally.OldestRevoking.IsZero() {
+			continue
+		}
+		at := api.At(tally.OldestRevoking)
+		t.OldestRevoking = &at
+		if age := now.Sub(tally.OldestRevoking); age > stuck {
+			out.Warnings = append(out.Warnings, fmt.Sprintf("target %q: a lease has waited for the proof of its end for %s", tally.Target, age.Round(time.Second)))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		out.Targets = append(out.Targets, *byName[name])
+	}
+}
+
+// targetStatus is the health of one target, with a warning where it calls for one.
+func targetStatus(out *api.Status, h revoker.Health) *api.TargetStatus {
+	t := &api.TargetStatus{Name: h.Name, Kind: h.Kind, Health: healthUnknown, Draining: h.Draining, Error: h.LastError}
+	switch {
+	case h.Unreachable || h.LastError != "":
+		t.Health = healthFailing
+	case !h.Swept.IsZero():
+		t.Health = healthOK
+	}
+	if !h.Quarantined.IsZero() {
+		out.Warnings = append(out.Warnings, fmt.Sprintf("target %q remembers a later time than the store: nothing unknown is destroyed there before %s", h.Name, api.At(h.Quarantined)))
+	}
+	if h.Residue.Objects > 0 {
+		out.Warnings = append(out.Warnings, fmt.Sprintf("target %q holds %d objects that dead leases own", h.Name, h.Residue.Objects))
+	}
+	return t
+}
+
+func (s *Server) addIssuers(out *api.Status) {
+	view := s.broker.View()
+	for name, verifier := range s.builder.issuers.current() {
+		state := verifier.Status()
+		i := api.IssuerStatus{Name: name, Health: healthUnknown, Keys: state.Keys}
+		if view != nil {
+			i.URL = view.Access.Issuers[name].OIDC.URL
+		}
+		switch {
+		case state.Failing:
+			i.Health, i.Error = healthFailing, state.LastError
+			out.Warnings = append(out.Warnings, fmt.Sprintf("issuer %q does not give its keys: %s", name, state.LastError))
+		case state.Keys > 0:
+			i.Health = healthOK
+		}
+		if !state.KeysAt.IsZero() {
+			at := api.At(state.KeysAt)
+			i.FetchedAt = &at
+		}
+		out.Issuers = append(out.Issuers, i)
+	}
+	slices.SortFunc(out.Issuers, func(a, b api.IssuerStatus) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// probe finds out whether leases can be acquired. Its answer is good for a moment, so that asking costs little
+// however often it is done.
+type probe struct {
+	store  *store.Store
+	broker *broker.Broker
+
+	mu    sync.Mutex // guards the fields below
+	until time.Time
+	wrote bool
+}
+
+func newProbe(s *store.Store, b *broker.Broker) *probe { return &probe{store: s, broker: b} }
+
+// reasons returns why no lease can be acquired now, and nothing when it can.
+func (p *probe) reasons(ctx context.Context) []string {
+	var reasons []string
+	if p.broker.View() == nil {
+		reasons = append(reasons, "no access configuration is active: everything is denied")
+	}
+	if !p.writes(ctx) {
+		reasons = append(reasons, "the store cannot be written")
+	}
+	return reasons
+}
+
+// writes reports whether the store takes writes. It writes for real: a disk that is full or read-only shows at
+// nothing less.
+func (p *probe) writes(ctx context.Context) bool {
+	const good = 5 * time.Second
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Now().Before(p.until) {
+		return p.wrote
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	p.wrote = p.store.Update(ctx, func(tx *store.Tx) error { return tx.Probe() }) == nil
+	p.until = time.Now().Add(good)
+	return p.wrote
+}

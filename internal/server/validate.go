@@ -1,0 +1,164 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/keyring"
+)
+
+// report takes one mistake at a field.
+type report func(field, message, hint string)
+
+// check reports every mistake in a configuration that was filled.
+func (c *Config) check(wrong report) {
+	c.checkAddresses(wrong)
+	c.checkPaths(wrong)
+	for i, name := range c.Admins.Issuers {
+		if !access.ValidName(name) {
+			wrong(fmt.Sprintf("admins.issuers[%d]", i), fmt.Sprintf("%q cannot be the name of an issuer", name), "names have 1 to 40 of a-z, 0-9 and -")
+		}
+	}
+	if _, err := zones(c.TimeZones); err != nil {
+		wrong("time_zones", err.Error(), "write names of the IANA database, such as Europe/Berlin")
+	}
+	if c.Limits.LeasesPerPrincipal < 0 {
+		wrong("limits.leases_per_principal", "a limit cannot be negative", "")
+	}
+	if c.Retention.Leases < Period(time.Hour) || c.Retention.Decisions < Period(time.Hour) {
+		wrong("retention", "what has ended is kept for an hour at least", "write periods such as 30d")
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		wrong("log.level", fmt.Sprintf("there is no level %q", c.Log.Level), "write debug, info, warn or error")
+	}
+	if !slices.Contains([]string{"json", "text"}, c.Log.Format) {
+		wrong("log.format", fmt.Sprintf("there is no format %q", c.Log.Format), "write json or text")
+	}
+}
+
+func (c *Config) checkAddresses(wrong report) {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		wrong("listen", fmt.Sprintf("%q is not an address and a port", c.Listen), "write it such as 127.0.0.1:8420")
+		return
+	}
+	near := isLoopback(host)
+	hasTLS := c.TLS != TLS{}
+	switch {
+	case hasTLS && (c.TLS.Certificate == "" || c.TLS.Key == ""):
+		wrong("tls", "tls needs certificate and key", "write tls: {certificate: /path, key: /path}")
+	case !near && !hasTLS:
+		wrong("listen", fmt.Sprintf("%s is not loopback: tokens and credentials would cross the network in clear", c.Listen),
+			"add tls: {certificate: /path, key: /path}, or listen on 127.0.0.1 behind a proxy on this machine")
+	}
+	if c.URL != "" {
+		c.checkURL(wrong)
+	} else if !near {
+		wrong("listen", "url is missing: it is the audience of workload tokens", "add `url: https://…` as clients write it")
+	}
+}
+
+func (c *Config) checkURL(wrong report) {
+	u, err := url.Parse(c.URL)
+	switch {
+	case err != nil || u.Host == "":
+		wrong("url", "the URL cannot be read", "write it such as https://daypass.example.com")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		wrong("url", "a URL with user, query or fragment cannot be an audience", "write it such as https://daypass.example.com")
+	case strings.HasSuffix(c.URL, "/"):
+		wrong("url", "the URL ends with a slash: an audience is compared byte for byte", "remove the slash, here and where tokens are asked for")
+	case u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())):
+		wrong("url", "the URL is not https", "plain http is for loopback addresses only")
+	}
+}
+
+func (c *Config) checkPaths(wrong report) {
+	if _, err := storePath(c.Store); err != nil {
+		wrong("store", err.Error(), "write sqlite:/// and an absolute path, such as sqlite:///var/lib/daypass/daypass.db")
+	}
+	if _, err := keyring.Path(c.MasterKey); err != nil {
+		wrong("master_key", err.Error(), "write file:/// and an absolute path")
+	}
+	for _, p := range []struct{ field, path string }{
+		{"secrets_dir", c.SecretsDir}, {"access", c.Access}, {"tls.certificate", c.TLS.Certificate}, {"tls.key", c.TLS.Key}, {"socket", c.socket()},
+	} {
+		if p.path != "" && !filepath.IsAbs(p.path) {
+			wrong(p.field, fmt.Sprintf("%q is not an absolute path", p.path), "a server has no working directory to speak of: write the whole path")
+		}
+	}
+	const longest = 107 // what the kernel takes
+	if len(c.socket()) > longest {
+		wrong("socket", fmt.Sprintf("the path has %d bytes: at most %d", len(c.socket()), longest), "")
+	}
+}
+
+// socket is the path of the socket, or nothing.
+func (c *Config) socket() string {
+	if c.Socket == "none" {
+		return ""
+	}
+	return c.Socket
+}
+
+// storePath returns the file of the store.
+func storePath(reference string) (string, error) {
+	u, err := url.Parse(reference)
+	switch {
+	case err != nil:
+		return "", errors.New("the reference to the store cannot be read")
+	case u.Scheme == "postgres" || u.Scheme == "postgresql":
+		return "", errors.New("a PostgreSQL store is not there yet")
+	case u.Scheme != "sqlite" || u.Host != "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || !filepath.IsAbs(u.Path):
+		return "", errors.New("the reference names no file")
+	}
+	return filepath.Clean(u.Path), nil
+}
+
+// isLoopback reports whether a host is this machine and no other can reach it.
+func isLoopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.Unmap().IsLoopback()
+}
+
+// zones loads time zones.
+func zones(names []string) ([]*time.Location, error) {
+	var all []*time.Location
+	for _, name := range names {
+		if name == "" || name == "Local" {
+			return nil, fmt.Errorf("%q is not the name of a time zone", name)
+		}
+		zone, err := time.LoadLocation(name)
+		if err != nil {
+			return nil, fmt.Errorf("there is no time zone %q", name)
+		}
+		all = append(all, zone)
+	}
+	return all, nil
+}
+
+// hintedError is an error with what to do about it.
+type hintedError struct {
+	error
+	hint string
+}
+
+// Unwrap returns the error itself.
+func (e *hintedError) Unwrap() error { return e.error }
+
+// Hint says what to do.
+func (e *hintedError) Hint() string { return e.hint }
+
+func withHint(err error, hint string) error {
+	if err == nil {
+		return nil
+	}
+	return &hintedError{err, hint}
+}
