@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"database/sql/driver"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -34,6 +35,17 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(envVictim); path != "" {
 		if err := victim(path); err != nil {
 			fmt.Fprintln(os.Stderr, "victim:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if path := os.Getenv(envMeasure); path != "" {
+		told, err := measure(path)
+		if err == nil {
+			err = json.NewEncoder(os.Stdout).Encode(told)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "measure:", err)
 			os.Exit(1)
 		}
 		os.Exit(0)
