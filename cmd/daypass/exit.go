@@ -98,7 +98,7 @@ func problemCode(p *api.Problem) int {
 		return exitConflict
 	case "too_many":
 		return exitTooMany
-	case "target_unavailable", "store_unavailable":
+	case "target_unavailable", "store_unavailable", "issuer_unavailable":
 		return exitUnavailable
 	case "internal":
 		return exitOther

@@ -24,6 +24,7 @@ const (
 	grantTime   = 30 * time.Second // how long a target may take to make a credential
 	recordTime  = 30 * time.Second // how long a record may wait for the store
 	integrateBy = time.Minute      // how long after a receipt the tree holds its leaf
+	issuerRetry = 10 * time.Second // when an issuer may be asked for keys again
 	maxTries    = 5                // how often a request follows an access revision that changes under it
 	tokenPrefix = "dpl_"           // lease tokens are easy to recognise when they leak
 )
@@ -122,7 +123,9 @@ func (b *Broker) identify(ctx context.Context, view *View, evidence secret.Text)
 		b.figures.rejected.Inc()
 		return p, fault.Wrap(fault.Unauthenticated, op, "the token was not accepted; the server's log has the reason under this request ID", err)
 	case err != nil:
-		return p, fault.Wrap(fault.TargetUnavailable, op, "the token's issuer could not be asked for its keys", err)
+		refusal := fault.Wrap(fault.IssuerUnavailable, op, "the token's issuer gave no keys to judge it by", err)
+		refusal.RetryAfter = issuerRetry
+		return p, refusal
 	}
 	return p, nil
 }

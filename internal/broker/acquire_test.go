@@ -91,7 +91,7 @@ func TestADeskWithoutConfigurationDeniesEverything(t *testing.T) {
 func TestAnIssuerThatCannotBeAskedIsNotARejection(t *testing.T) {
 	d := start(t, options{})
 	d.verifier.err = errors.New("connection refused")
-	if _, err := d.Acquire(t.Context(), ask("alice", "reader")); !fault.Is(err, fault.TargetUnavailable) {
+	if _, err := d.Acquire(t.Context(), ask("alice", "reader")); !fault.Is(err, fault.IssuerUnavailable) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -25,6 +25,7 @@ const (
 	TooMany           Kind = "too_many"           // a limit, a rate or a full queue; see RetryAfter
 	TargetUnavailable Kind = "target_unavailable" // the target did not do it, or we could not tell
 	StoreUnavailable  Kind = "store_unavailable"  // nothing was recorded, so nothing was done
+	IssuerUnavailable Kind = "issuer_unavailable" // the evidence could not be judged, because its issuer gave no keys
 	Internal          Kind = "internal"           // everything else
 )
 

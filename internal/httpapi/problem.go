@@ -42,6 +42,7 @@ func problemKinds() map[fault.Kind]problemKind {
 		fault.TooMany:           {http.StatusTooManyRequests, "too many"},
 		fault.TargetUnavailable: {http.StatusServiceUnavailable, "the target is not available"},
 		fault.StoreUnavailable:  {http.StatusServiceUnavailable, "the store is not available; nothing was done"},
+		fault.IssuerUnavailable: {http.StatusServiceUnavailable, "the token's issuer gave no keys to judge it by"},
 		fault.Internal:          {http.StatusInternalServerError, "something went wrong inside; the server's log has it under this request ID"},
 		methodNotAllowed:        {http.StatusMethodNotAllowed, "the method is not allowed here"},
 		tooLarge:                {http.StatusRequestEntityTooLarge, "the request is too large"},
