@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver of the store's file
+
+	"github.com/daypass/daypass/internal/rig"
+	"github.com/daypass/daypass/internal/store/storetest"
+)
+
+// million measures a broker whose store holds very many live leases against one whose store is empty.
+func million(ctx context.Context, s settings) error {
+	fmt.Printf("\n## %d live leases in the store (SQLite)\n\n| leases | ready after | resident memory | acquire /s (16 callers, `member-fast`) | p50 |\n|--:|--:|--:|--:|--:|\n", s.million)
+	r, err := rig.Start(ctx, rig.Options{Fsync: true})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if err := measureStore(ctx, s, r, 0); err != nil {
+		return err
+	}
+	r.KillBroker()
+	if err := seed(ctx, r, s.million); err != nil {
+		return err
+	}
+	return measureStore(ctx, s, r, s.million)
+}
+
+// seed writes live leases straight into the store's file, of a target that the broker does not have.
+func seed(ctx context.Context, r *rig.Rig, n int) error {
+	db, err := sql.Open("sqlite", "file:"+r.Path("daypass.db"))
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	return storetest.Seed(ctx, db, n)
+}
+
+// measureStore restarts the broker, times it until it is ready, loads it and reads its memory.
+func measureStore(ctx context.Context, s settings, r *rig.Rig, n int) error {
+	r.KillBroker()
+	begun := time.Now()
+	if err := r.StartBroker(); err != nil {
+		return err
+	}
+	if err := r.Ready(ctx); err != nil {
+		return err
+	}
+	ready := time.Since(begun)
+	clients, err := workloads(r, 16)
+	if err != nil {
+		return err
+	}
+	got := load(ctx, 16, s.slice, endless, acquireRole(clients, "member-fast"))
+	memory, err := resident(r.BrokerPID())
+	if err != nil {
+		return err
+	}
+	fmt.Printf("| %d | %s | %d MiB | %.0f | %s |\n", n, ms(ready), memory>>20, got.rate(), ms(got.quantile(0.5)))
+	if got.failure != nil {
+		fmt.Printf("\nlast of %d errors: %v\n", got.failed, got.failure)
+	}
+	return nil
+}
+
+var residentLine = regexp.MustCompile(`VmRSS:\s+(\d+) kB`)
+
+// resident is a process's memory in bytes.
+func resident(pid int) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	found := residentLine.FindSubmatch(status)
+	if found == nil {
+		return 0, fmt.Errorf("no VmRSS of process %d", pid)
+	}
+	kib, err := strconv.ParseInt(string(found[1]), 10, 64)
+	return kib << 10, err
+}
