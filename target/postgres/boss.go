@@ -20,7 +20,6 @@ type boss struct {
 	mark target.Mark // what this process stands for
 	// known: a server without our mark is another server.
 	known bool
-	ready bool // creators, keeper and heir exist
 }
 
 func (b *boss) close() {
@@ -194,15 +193,11 @@ func (p *Postgres) connect(ctx context.Context) (*conn, error) {
 	return c, nil
 }
 
-// furnish makes the roles that everything else needs, once: creators and keeper on 16 and later, the heir
-// everywhere. A DBA who drops one of them gets it back at the next connection.
+// furnish makes the roles that everything else needs: creators on 16 and later, the heir everywhere. A DBA who drops one of them gets it back at the next connection.
 func (p *Postgres) furnish(ctx context.Context, c *conn) error {
 	want := []string{p.names.heir()}
 	if c.modern() {
-		want = append(want, p.names.keeper())
-		for shard := range shards {
-			want = append(want, p.names.creatorAt(shard))
-		}
+		want = append(want, p.names.creators()...)
 	}
 	rows, err := c.Query(ctx, "select rolname from pg_roles where rolname = any($1)", want)
 	if err != nil {

@@ -31,6 +31,8 @@ type conn struct {
 	started time.Time // of the backend; a number alone may be used again
 	version int       // server_version_num
 	me      uint32    // OID of the administrator
+	shard   int       // the creator that a lane acts as now (16 and later)
+	made    int       // logins that it has made since it took on that creator
 }
 
 // modern reports whether memberships have options and creators are members of what they create (16 and later).

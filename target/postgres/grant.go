@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"slices"
@@ -12,8 +13,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/daypass/daypass/secret"
 	"github.com/daypass/daypass/target"
@@ -176,7 +175,11 @@ func (p *Postgres) grantBatch(ctx context.Context, c *conn, batch []*grantItem) 
 			}
 			fresh = true
 		}
-		tx, err := c.begin(ctx)
+		err := p.actAsCreator(ctx, c, len(batch))
+		var tx transaction
+		if err == nil {
+			tx, err = c.begin(ctx)
+		}
 		if err == nil {
 			return p.fill(ctx, c, tx, batch)
 		}
@@ -188,6 +191,23 @@ func (p *Postgres) grantBatch(ctx context.Context, c *conn, batch []*grantItem) 
 			return nil
 		}
 	}
+}
+
+// turn is how many logins a lane makes as one creator before it goes on to the next. Taking on a role costs as much
+// as there are logins, since the server then walks through all that the administrator is a member of.
+const turn = 200
+
+// actAsCreator makes the connection act as a creator (16 and later), for a while.
+func (p *Postgres) actAsCreator(ctx context.Context, c *conn, logins int) error {
+	if !c.modern() || c.made > 0 && c.made < turn {
+		c.made += logins
+		return nil
+	}
+	if c.made == 0 {
+		c.shard = rand.IntN(shards)
+	}
+	c.shard, c.made = c.shard+1, logins
+	return c.script(ctx, "set role "+quote(p.names.creatorAt(c.shard)))
 }
 
 // transaction is an open transaction: its number settles a lost answer, its time is the server's clock.
@@ -261,7 +281,7 @@ func (p *Postgres) fillSingly(ctx context.Context, c *conn, tx transaction, batc
 
 // createOne makes one login under a savepoint. An error of the server undoes it.
 func (p *Postgres) createOne(ctx context.Context, c *conn, tx transaction, item *grantItem) error {
-	err := c.script(ctx, "savepoint d;"+p.creations(c, tx, []*grantItem{item})+"reset role; release d")
+	err := c.script(ctx, "savepoint d;"+p.creations(c, tx, []*grantItem{item})+"release d")
 	if err == nil || broken(err) {
 		return err
 	}
@@ -280,20 +300,18 @@ func (p *Postgres) createOne(ctx context.Context, c *conn, tx transaction, item 
 // replace gives a login that exists a new password: the answer of the first grant was lost. A login that may not
 // log in is a tombstone or has been revoked, and stays as it is.
 func (p *Postgres) replace(ctx context.Context, c *conn, tx transaction, item *grantItem) error {
-	var open bool
-	name := p.names.login(item.lease)
-	err := c.QueryRow(ctx, "select rolcanlogin from pg_roles where rolname = $1", name).Scan(&open)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("the login has gone meanwhile: %w", target.ErrNotDone)
-	}
+	found, err := p.find(ctx, c, []string{item.lease})
 	if err != nil {
 		return err
 	}
-	if !open {
+	if len(found) == 0 {
+		return fmt.Errorf("the login has gone meanwhile: %w", target.ErrNotDone)
+	}
+	if !found[0].open {
 		return fmt.Errorf("the lease was revoked: %w", target.ErrNotDone)
 	}
-	err = c.script(ctx, "savepoint d;"+p.as(c, p.names.creator(item.lease))+
-		fmt.Sprintf("alter role %s password %s valid until %s;", quote(name), literal(item.verifier), p.until(tx, item.ttl))+"reset role; release d")
+	text := p.as(c, found[0].creator) + fmt.Sprintf("alter role %s password %s valid until %s;", quote(found[0].name), literal(item.verifier), p.until(tx, item.ttl))
+	err = c.script(ctx, "savepoint d;"+text+p.as(c, p.names.creatorAt(c.shard))+"release d")
 	if err != nil && !broken(err) {
 		if undo := c.script(ctx, "rollback to d"); undo != nil {
 			return undo
@@ -302,12 +320,16 @@ func (p *Postgres) replace(ctx context.Context, c *conn, tx transaction, item *g
 	return err
 }
 
-// as is the statement that takes on a role where logins have creators (16 and later).
-func (p *Postgres) as(c *conn, role string) string {
-	if !c.modern() {
+// as is the statement that takes on a creator, for the transaction, where logins have one (16 and later). A login
+// that none of ours made is the administrator's own, or a DBA's.
+func (p *Postgres) as(c *conn, creator string) string {
+	switch {
+	case !c.modern():
 		return ""
+	case creator == "":
+		return "set local role none;"
 	}
-	return "set local role " + quote(role) + ";"
+	return "set local role " + quote(creator) + ";"
 }
 
 // until is the expiry that the server enforces.
@@ -320,15 +342,7 @@ func (p *Postgres) until(tx transaction, ttl time.Duration) string {
 func (p *Postgres) creations(c *conn, tx transaction, batch []*grantItem) string {
 	var text strings.Builder
 	members, owned := map[string][]string{}, map[string][]string{}
-	sorted := slices.SortedFunc(slices.Values(batch), func(a, b *grantItem) int {
-		return cmp.Compare(p.names.creator(a.lease), p.names.creator(b.lease))
-	})
-	creator := ""
-	for _, item := range sorted {
-		if next := p.names.creator(item.lease); next != creator {
-			text.WriteString(p.as(c, next))
-			creator = next
-		}
+	for _, item := range batch {
 		name := p.names.login(item.lease)
 		p.writeLogin(&text, tx, item, name)
 		members[item.group] = append(members[item.group], name)
@@ -336,7 +350,6 @@ func (p *Postgres) creations(c *conn, tx transaction, batch []*grantItem) string
 			owned[item.rights.Owner] = append(owned[item.rights.Owner], name)
 		}
 	}
-	text.WriteString(p.as(c, p.names.keeper()))
 	writeMembers(&text, c, members, " with inherit true, set false;")
 	writeMembers(&text, c, owned, " with inherit true, set true;")
 	return text.String()

@@ -91,7 +91,7 @@ func (p *Postgres) buildGroup(ctx context.Context, c *conn, g group) error {
 	var script strings.Builder
 	script.WriteString("begin;")
 	if !exists {
-		p.writeNewGroup(&script, c, g)
+		p.writeNewGroup(&script, g)
 	}
 	for i, privileges := range g.rights.Grants {
 		missing, err := p.writePrivileges(ctx, c, &script, g.name, privileges)
@@ -119,21 +119,15 @@ func (p *Postgres) buildGroup(ctx context.Context, c *conn, g group) error {
 }
 
 // writeNewGroup creates the group. Its comment says what it is for, since its name must not.
-func (p *Postgres) writeNewGroup(script *strings.Builder, c *conn, g group) {
+func (p *Postgres) writeNewGroup(script *strings.Builder, g group) {
 	about, err := json.Marshal(map[string]any{"role": g.role, "database": p.place.database, "rights": json.RawMessage(g.rights.ofGroup())})
 	if err != nil {
 		panic(err) // made of strings
 	}
-	if c.modern() {
-		fmt.Fprintf(script, "set local role %s;", quote(p.names.keeper()))
-	}
 	fmt.Fprintf(script, "create role %[1]s nologin; comment on role %[1]s is %[2]s;", quote(g.name), literal(string(about)))
-	if c.modern() {
-		script.WriteString("reset role;")
-	}
 }
 
-// writeMemberships gives the group the roles that exist, and lets the keeper hand out the owner.
+// writeMemberships gives the group the roles that exist, and lets the creators hand out the group and the owner.
 func (p *Postgres) writeMemberships(script *strings.Builder, c *conn, g group) {
 	for _, role := range g.rights.InRole {
 		fmt.Fprintf(script, "grant %s to %s", quote(role), quote(g.name))
@@ -142,9 +136,14 @@ func (p *Postgres) writeMemberships(script *strings.Builder, c *conn, g group) {
 		}
 		script.WriteString(";")
 	}
-	if g.rights.Owner != "" && c.modern() {
-		fmt.Fprintf(script, "grant %s to %s with admin true, inherit false, set false;", quote(g.rights.Owner), quote(p.names.keeper()))
+	if !c.modern() {
+		return
 	}
+	given := []string{g.name}
+	if g.rights.Owner != "" {
+		given = append(given, g.rights.Owner)
+	}
+	fmt.Fprintf(script, "grant %s to %s with admin true, inherit false, set false;", quoteAll(given), quoteAll(p.names.creators()))
 }
 
 // checkRoles refuses memberships that would give more than anybody means: predefined roles, superusers and roles

@@ -70,7 +70,14 @@ func (p *Postgres) renew(ctx context.Context, c *conn, lease string, ttl time.Du
 		}
 		return notDone(err)
 	}
-	err = c.script(ctx, p.as(c, p.names.creator(lease))+fmt.Sprintf("alter role %s valid until %s;", quote(name), p.until(tx, ttl)))
+	found, err := p.find(ctx, c, []string{lease})
+	if err != nil {
+		return undo(err)
+	}
+	if len(found) == 0 || !found[0].open {
+		return undo(errNotLive)
+	}
+	err = c.script(ctx, p.as(c, found[0].creator)+fmt.Sprintf("alter role %s valid until %s;", quote(name), p.until(tx, ttl)))
 	if code(err) == codeUndefinedObject {
 		return undo(errNotLive)
 	}

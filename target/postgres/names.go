@@ -4,14 +4,14 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
-	"hash/fnv"
 	"strings"
 
 	"github.com/daypass/daypass/target"
 )
 
 // shards is how many roles create logins on PostgreSQL 16 and later. Each created role makes its creator a
-// member, and create and drop cost as much as the creator has members: 64 keep that cost flat at 10,000 logins.
+// member, and create and drop cost as much as the creator has memberships: 64 creators keep that flat at 10,000
+// logins.
 const shards = 64
 
 // base32Alphabet is what instances and lease IDs are made of. Nothing in it needs quoting.
@@ -48,19 +48,21 @@ func (n names) group(role string, rights []byte) string {
 
 func (n names) groupPrefix() string { return "dpg_" + n.instance + "_" }
 
-// creator is the role that makes, alters and drops the login of lease on PostgreSQL 16 and later.
-func (n names) creator(lease string) string {
-	hash := fnv.New32a()
-	hash.Write([]byte(lease))
-	return n.creatorAt(int(hash.Sum32() % shards))
+// creatorAt is one of the roles that make, alter and drop logins on PostgreSQL 16 and later. Which one made a
+// login is read from its memberships.
+func (n names) creatorAt(shard int) string {
+	return fmt.Sprintf("%s%02d", n.creatorPrefix(), shard%shards)
 }
 
-func (n names) creatorAt(shard int) string { return fmt.Sprintf("%s%02d", n.creatorPrefix(), shard) }
-func (n names) creatorPrefix() string      { return "dpc_" + n.instance + "_" }
+func (n names) creators() []string {
+	all := make([]string, shards)
+	for shard := range all {
+		all[shard] = n.creatorAt(shard)
+	}
+	return all
+}
 
-// keeper makes the groups and gives them to logins on PostgreSQL 16 and later. It is apart from the creators and
-// from the administrator, so that its own memberships stay few.
-func (n names) keeper() string { return "dpk_" + n.instance }
+func (n names) creatorPrefix() string { return "dpc_" + n.instance + "_" }
 
 // heir owns what dead leases left. It has no rights and nobody can log in as it.
 func (n names) heir() string { return "dpx_" + n.instance }

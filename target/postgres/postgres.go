@@ -1,8 +1,8 @@
 // Package postgres makes and destroys PostgreSQL logins (15 and later; tried on 15 and 18).
 //
-// It owns every role at the server whose name begins with dp_, dpg_, dpc_, dpk_, dpm_ or dpx_ and the instance:
-// the logins of leases, the groups that hold the rights of roles, the creators and the keeper that make logins
-// and groups on PostgreSQL 16 and later, the mark of the target, and the heir of what dead leases leave. It
+// It owns every role at the server whose name begins with dp_, dpg_, dpc_, dpm_ or dpx_ and the instance:
+// the logins of leases, the groups that hold the rights of roles, the creators that make logins on
+// PostgreSQL 16 and later, the mark of the target, and the heir of what dead leases leave. It
 // promises what [target.Target] asks: rights come only through a group, no statement holds a claim, a login dies
 // by OID with its sessions, and a lost answer is settled by the server's own word. It connects lazily: a
 // server that is down makes calls fail, never [New].
@@ -97,7 +97,7 @@ func New(_ context.Context, cfg Config) (*Postgres, error) {
 	p.boss.free = make(chan struct{}, 1)
 	p.boss.mark, p.boss.known = cfg.Mark, cfg.Known
 	p.grants = newQueue[*grantItem](cfg.groupConnections, 64)
-	p.ends = newQueue[*endItem](endLanes, 256)
+	p.ends = newQueue[*endItem](endLanes, 2500)
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop = stop
 	for range cfg.groupConnections {

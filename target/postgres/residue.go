@@ -113,7 +113,11 @@ func (p *Postgres) inherit(ctx context.Context, database string, roles []string)
 	defer c.hangUp()
 	var failed []error
 	for _, role := range roles {
-		text := fmt.Sprintf("grant %s to current_user", quote(p.names.heir())) + p.options(c) + ";" + p.join(c, role) +
+		creator, err := p.creatorOf(ctx, c, role)
+		if err != nil {
+			return err
+		}
+		text := fmt.Sprintf("grant %s to current_user", quote(p.names.heir())) + p.options(c) + ";" + p.join(c, role, creator) +
 			fmt.Sprintf("reassign owned by %s to %s;", quote(role), quote(p.names.heir()))
 		if _, login := p.names.lease(role); login {
 			// What is left after that is what was given to it, in this database.
@@ -135,6 +139,19 @@ func (p *Postgres) inherit(ctx context.Context, database string, roles []string)
 	return errors.Join(failed...)
 }
 
+// creatorOf returns the creator of a login, empty for what the administrator made itself.
+func (p *Postgres) creatorOf(ctx context.Context, c *conn, role string) (string, error) {
+	lease, login := p.names.lease(role)
+	if !login {
+		return "", nil
+	}
+	found, err := p.find(ctx, c, []string{lease})
+	if err != nil || len(found) == 0 {
+		return "", err
+	}
+	return found[0].creator, nil
+}
+
 func (p *Postgres) options(c *conn) string {
 	if c.modern() {
 		return " with inherit true, set false"
@@ -142,30 +159,19 @@ func (p *Postgres) options(c *conn) string {
 	return ""
 }
 
-// maker is the role that may give away membership in role.
-func (p *Postgres) maker(role string) string {
-	if lease, login := p.names.lease(role); login {
-		return p.names.creator(lease)
-	}
-	return p.names.keeper()
-}
-
-// join makes the administrator a member of role, which it must be to touch what the role owns.
-func (p *Postgres) join(c *conn, role string) string {
+// join makes the administrator a member of role, which it must be to touch what the role owns. Who made the role may
+// give it: a creator of ours (login) or the administrator itself (group).
+func (p *Postgres) join(c *conn, role, creator string) string {
 	text := fmt.Sprintf("grant %s to %s%s;", quote(role), quote(p.place.user), p.options(c))
-	if c.modern() {
-		return p.as(c, p.maker(role)) + text + "reset role;"
-	}
-	return text
+	return p.as(c, creator) + text + p.as(c, "")
 }
 
-// leave undoes join.
+// leave undoes join for a role that the administrator made.
 func (p *Postgres) leave(c *conn, role string) string {
-	text := fmt.Sprintf("revoke %s from %s;", quote(role), quote(p.place.user))
 	if c.modern() {
-		return p.as(c, p.maker(role)) + text + "reset role;"
+		return fmt.Sprintf("revoke inherit option for %s from %s;", quote(role), quote(p.place.user))
 	}
-	return text
+	return fmt.Sprintf("revoke %s from %s;", quote(role), quote(p.place.user))
 }
 
 // defaultsOf is the text that undoes default privileges which a lease left in the name of a group (15).
@@ -203,11 +209,10 @@ func (p *Postgres) dropEmpty(ctx context.Context, c *conn) error {
 		return err
 	}
 	for _, name := range names {
-		lease, ours := p.names.lease(name)
-		if !ours {
-			continue
+		creator, err := p.creatorOf(ctx, c, name)
+		if err == nil {
+			err = c.transact(ctx, impatient, p.as(c, creator)+"drop role if exists "+quote(name)+";")
 		}
-		err := c.transact(ctx, impatient, p.as(c, p.names.creator(lease))+"drop role if exists "+quote(name)+";")
 		if err != nil && broken(err) {
 			return err
 		}
@@ -232,7 +237,7 @@ func (p *Postgres) dropUnused(ctx context.Context, c *conn) error {
 	}
 	names = slices.DeleteFunc(names, p.groups.has)
 	for _, name := range names {
-		err := c.transact(ctx, impatient, p.join(c, name)+"drop owned by "+quote(name)+";"+p.as(c, p.names.keeper())+"drop role "+quote(name)+";")
+		err := c.transact(ctx, impatient, p.join(c, name, "")+"drop owned by "+quote(name)+"; drop role "+quote(name)+";")
 		if err != nil && broken(err) {
 			return err
 		}

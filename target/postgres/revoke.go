@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -24,6 +25,8 @@ type login struct {
 	name  string
 	oid   uint32
 	open  bool // it may log in
+	// creator is the role of ours that made it (16 and later); empty when none did.
+	creator string
 }
 
 // Revoke ends the login of a lease: it may not log in, its sessions are gone, it has no membership. It returns
@@ -141,7 +144,7 @@ func (e *ending) run(ctx context.Context, leases []string) error {
 	if err := e.p.strays.fence(ctx, e.c); err != nil {
 		return err
 	}
-	found, err := e.find(ctx, leases)
+	found, err := e.p.find(ctx, e.c, leases)
 	if err != nil {
 		return err
 	}
@@ -151,7 +154,7 @@ func (e *ending) run(ctx context.Context, leases []string) error {
 		if err := e.bury(ctx, absent); err != nil {
 			return err
 		}
-		if found, err = e.find(ctx, leases); err != nil {
+		if found, err = e.p.find(ctx, e.c, leases); err != nil {
 			return err
 		}
 	}
@@ -165,31 +168,33 @@ func (e *ending) run(ctx context.Context, leases []string) error {
 		return err
 	}
 	// A session of a role that is gone lives on, without a name: look by OID once more.
-	return e.c.gone(ctx, "select pid from pg_stat_activity where usesysid = any($1)", oids(found))
+	return e.c.gone(ctx, sessionsOf, oids(found))
 }
 
-// find reads which logins exist.
-func (e *ending) find(ctx context.Context, leases []string) ([]login, error) {
+// find reads which logins exist, in the order of their creators.
+func (p *Postgres) find(ctx context.Context, c *conn, leases []string) ([]login, error) {
 	names := make([]string, len(leases))
 	for i, lease := range leases {
-		names[i] = e.p.names.login(lease)
+		names[i] = p.names.login(lease)
 	}
-	rows, err := e.c.Query(ctx, "select rolname::text, oid, rolcanlogin from pg_roles where rolname = any($1)", names)
+	rows, err := c.Query(ctx, `select r.rolname::text, r.oid, r.rolcanlogin, coalesce((select u.rolname::text from pg_auth_members m
+			join pg_roles u on u.oid = m.member where m.roleid = r.oid and m.admin_option and starts_with(u.rolname, $2) limit 1), '')
+		from pg_roles r where r.rolname = any($1)`, names, p.names.creatorPrefix())
 	if err != nil {
 		return nil, err
 	}
 	var found []login
 	for rows.Next() {
 		var l login
-		if err := rows.Scan(&l.name, &l.oid, &l.open); err != nil {
+		if err := rows.Scan(&l.name, &l.oid, &l.open, &l.creator); err != nil {
 			rows.Close()
 			return nil, err
 		}
-		l.lease, _ = e.p.names.lease(l.name)
+		l.lease, _ = p.names.lease(l.name)
 		found = append(found, l)
 	}
 	slices.SortFunc(found, func(a, b login) int {
-		return cmp.Or(cmp.Compare(e.p.names.creator(a.lease), e.p.names.creator(b.lease)), cmp.Compare(a.lease, b.lease))
+		return cmp.Or(cmp.Compare(a.creator, b.creator), cmp.Compare(a.lease, b.lease))
 	})
 	return found, rows.Err()
 }
@@ -211,15 +216,29 @@ func oids(logins []login) []uint32 {
 // each writes statement for every login, under its creator.
 func (e *ending) each(logins []login, statement string) string {
 	var text strings.Builder
-	creator := ""
-	for _, l := range logins {
-		if next := e.p.names.creator(l.lease); next != creator {
-			text.WriteString(e.p.as(e.c, next))
-			creator = next
+	for i, l := range logins {
+		if i == 0 || l.creator != logins[i-1].creator {
+			text.WriteString(e.p.as(e.c, l.creator))
 		}
 		fmt.Fprintf(&text, statement, quote(l.name))
 	}
 	return text.String()
+}
+
+// dropping writes one DROP ROLE for all logins of a creator.
+func (e *ending) dropping(logins []login) string {
+	var text strings.Builder
+	for i, l := range logins {
+		if i == 0 || l.creator != logins[i-1].creator {
+			if i > 0 {
+				text.WriteString(";")
+			}
+			text.WriteString(e.p.as(e.c, l.creator) + "drop role if exists " + quote(l.name))
+			continue
+		}
+		text.WriteString("," + quote(l.name))
+	}
+	return text.String() + ";"
 }
 
 // transact runs text in a transaction that waits for no lock longer than patience.
@@ -240,12 +259,10 @@ const impatient = 500 * time.Millisecond
 // bury leaves a tombstone for each lease: a role of its name that may not log in.
 func (e *ending) bury(ctx context.Context, leases []string) error {
 	logins := make([]login, len(leases))
+	creator := e.p.names.creatorAt(rand.IntN(shards)) // one for all: taking on a role is what costs
 	for i, lease := range leases {
-		logins[i] = login{lease: lease, name: e.p.names.login(lease)}
+		logins[i] = login{lease: lease, name: e.p.names.login(lease), creator: creator}
 	}
-	slices.SortFunc(logins, func(a, b login) int {
-		return cmp.Compare(e.p.names.creator(a.lease), e.p.names.creator(b.lease))
-	})
 	const statement = "create role %s nologin valid until 'now';"
 	err := e.c.transact(ctx, impatient, e.each(logins, statement))
 	if err == nil || broken(err) {
@@ -271,20 +288,54 @@ func (e *ending) bar(ctx context.Context, logins []login) error {
 		return nil
 	}
 	const statement = "alter role %s nologin valid until 'now';"
-	err := e.c.transact(ctx, impatient, e.each(open, statement))
-	if err == nil || broken(err) {
-		return err
-	}
-	for _, l := range open {
-		if err := e.barOne(ctx, l, e.each([]login{l}, statement)); err != nil {
-			if broken(err) {
-				return err
-			}
+	write := func(logins []login) string { return e.each(logins, statement) }
+	return e.inBulk(ctx, open, write, func(l login, _ error) error {
+		err := e.barOne(ctx, l, e.each([]login{l}, statement))
+		if err != nil && !broken(err) {
 			e.failed[l.lease] = fmt.Errorf("take away its login: %w", err)
+			return nil
+		}
+		return err
+	})
+}
+
+// bulk is how many logins one transaction touches. Each takes a lock, and the server's table of locks is finite.
+const bulk = 500
+
+// inBulk runs what write makes for all logins in a few transactions. One that fails is halved until those are found that
+// are to blame; singly deals with them.
+func (e *ending) inBulk(ctx context.Context, logins []login, write func([]login) string, singly func(login, error) error) error {
+	for chunk := range slices.Chunk(logins, bulk) {
+		if err := e.halve(ctx, chunk, write, singly); err != nil {
+			return err
 		}
 	}
 	return nil
 }
+
+func (e *ending) halve(ctx context.Context, logins []login, write func([]login) string, singly func(login, error) error) error {
+	err := e.c.transact(ctx, impatient, write(logins))
+	if err == nil || broken(err) {
+		return err
+	}
+	if len(logins) == 1 {
+		return singly(logins[0], err)
+	}
+	if len(logins) == bulk {
+		// A session that holds a row of its own is the likely reason. It is to end anyway.
+		if err := e.c.gone(ctx, sessionsOf, oids(logins)); err != nil {
+			return err
+		}
+	}
+	half := len(logins) / 2
+	if err := e.halve(ctx, logins[:half], write, singly); err != nil {
+		return err
+	}
+	return e.halve(ctx, logins[half:], write, singly)
+}
+
+// sessionsOf lists the sessions of roles by OID: a session of a role that has gone has no name.
+const sessionsOf = "select pid from pg_stat_activity where usesysid = any($1)"
 
 // barOne bars one login that resists: its sessions may hold its own row (by changing its password in an open
 // transaction), so that they are ended beside the statement that waits for the row.
@@ -334,7 +385,7 @@ func (e *ending) endSessions(ctx context.Context, logins []login) error {
 	if err := e.endStarting(ctx); err != nil {
 		return err
 	}
-	return e.c.gone(ctx, "select pid from pg_stat_activity where usesysid = any($1)", oids(logins))
+	return e.c.gone(ctx, sessionsOf, oids(logins))
 }
 
 // startingUp lists backends that are in the transaction in which they start, and have told nobody who they are.
@@ -394,22 +445,12 @@ func (e *ending) drop(ctx context.Context, logins []login) error {
 			clear = append(clear, l)
 		}
 	}
-	const statement = "drop role if exists %s;"
-	if len(clear) > 0 {
-		err = e.c.transact(ctx, impatient, e.each(clear, statement))
-	}
-	if err != nil && broken(err) {
-		return err
-	}
+	err = e.inBulk(ctx, clear, e.dropping, func(l login, _ error) error {
+		stay = append(stay, l)
+		return nil
+	})
 	if err != nil {
-		for _, l := range clear {
-			if err := e.c.transact(ctx, impatient, e.each([]login{l}, statement)); err != nil {
-				if broken(err) {
-					return err
-				}
-				stay = append(stay, l)
-			}
-		}
+		return err
 	}
 	return e.strip(ctx, stay)
 }
@@ -446,7 +487,7 @@ func (e *ending) strip(ctx context.Context, logins []login) error {
 		if !e.c.modern() {
 			text, _, _ = strings.Cut(m.text, " granted by ")
 			text += ";"
-		} else if m.grantedBy == e.p.names.keeper() || strings.HasPrefix(m.grantedBy, e.p.names.creatorPrefix()) {
+		} else if strings.HasPrefix(m.grantedBy, e.p.names.creatorPrefix()) {
 			text = e.p.as(e.c, m.grantedBy) + text
 		}
 		err := e.c.transact(ctx, impatient, text)
