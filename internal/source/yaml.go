@@ -11,8 +11,12 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// maxNesting bounds how deep values may nest.
-const maxNesting = 32
+// Bounds of what is parsed. The time of the YAML library grows with the square of what one document holds.
+const (
+	maxNesting   = 32
+	maxTokens    = 15_000 // of one document
+	maxDocuments = 10_000 // of one file
+)
 
 // Document reads a file that holds one document, which must be a mapping. An empty file is an empty mapping.
 func Document(name, text string) (*Section, error) {
@@ -42,6 +46,9 @@ func Documents(name, text string) ([]*Section, error) {
 	var wrong Errors
 	chunks, err := f.split()
 	wrong.Add(name, err)
+	if len(chunks) > maxDocuments {
+		return nil, Errors{f.Error(chunks[maxDocuments].line, 1, fmt.Sprintf("the file has %d documents", len(chunks)), fmt.Sprintf("at most %d: split it", maxDocuments))}
+	}
 	for _, chunk := range chunks {
 		section, err := f.parse(chunk)
 		wrong.Add(name, err)
@@ -97,6 +104,9 @@ func (f *File) parse(c chunk) (section *Section, err error) {
 		}
 	}()
 	tokens := lexer.Tokenize(c.text)
+	if len(tokens) > maxTokens {
+		return nil, Errors{f.Error(c.line, 1, fmt.Sprintf("the document has %d words and signs", len(tokens)), fmt.Sprintf("at most %d: split it", maxTokens))}
+	}
 	if e := f.refuseDepth(tokens, c.line); e != nil {
 		return nil, Errors{e}
 	}
