@@ -1,0 +1,96 @@
+package server_test
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/testissuer"
+	"github.com/daypass/daypass/ledger"
+)
+
+// TestAWorkloadGetsACredentialThatDiesWithItsLease follows one lease through everything that is real.
+func TestAWorkloadGetsACredentialThatDiesWithItsLease(t *testing.T) {
+	r := newRig(t).start(t)
+	lease := acquire(t, r.workload(t, testissuer.Run{}))
+	if got := lease.Info().State; got != "active" {
+		t.Errorf("the lease is %s", got)
+	}
+	database := lease.Credential.Secret("url").Reveal()
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var note string
+	if err := conn.QueryRow(t.Context(), "select note from public.orders").Scan(&note); err != nil || note != "first" {
+		t.Errorf("read %q, %v", note, err)
+	}
+	released, err := lease.Release(t.Context(), 10*time.Second)
+	if err != nil || released.State != "revoked" {
+		t.Fatalf("released: %+v, %v", released, err)
+	}
+	if err := conn.QueryRow(t.Context(), "select 1").Scan(new(int)); err == nil {
+		t.Error("the session lives on")
+	}
+	if conn, err := pgx.Connect(t.Context(), database); err == nil {
+		conn.Close(t.Context())
+		t.Error("the login still works")
+	}
+	r.verifyLedger(t, lease.Receipt)
+}
+
+func TestALockEndsLeasesAndRefusesNewOnes(t *testing.T) {
+	r := newRig(t).start(t)
+	workload := r.workload(t, testissuer.Run{})
+	lease := acquire(t, workload)
+	lock, err := r.administrator(t).Lock(t.Context(), api.LockRequest{Match: api.Match{Role: "orders-readonly"}, Reason: "a test"})
+	if err != nil || lock.Hits != 1 {
+		t.Fatalf("lock: %+v, %v", lock, err)
+	}
+	if _, err := workload.Acquire(t.Context(), api.AcquireRequest{Role: "orders-readonly"}); err == nil {
+		t.Error("a locked role was granted")
+	}
+	released, err := lease.Release(t.Context(), 10*time.Second)
+	if err != nil || released.State != "revoked" || released.Reason != "locked" {
+		t.Errorf("the lease is %s (%s), %v", released.State, released.Reason, err)
+	}
+	if _, err := r.administrator(t).Unlock(t.Context(), lock.ID); err != nil {
+		t.Fatal(err)
+	}
+	acquire(t, workload)
+	r.verifyLedger(t, lease.Receipt)
+}
+
+func TestLeasesOutliveARestart(t *testing.T) {
+	r := newRig(t).start(t)
+	lease := acquire(t, r.workload(t, testissuer.Run{}))
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	r.start(t)
+	again := r.administrator(t).Handle(lease.ID(), lease.Token())
+	info, err := again.Read(t.Context())
+	if err != nil || info.State != "active" {
+		t.Fatalf("after the restart: %+v, %v", info, err)
+	}
+	released, err := again.Release(t.Context(), 10*time.Second)
+	if err != nil || released.State != "revoked" || released.Reason != "released" {
+		t.Errorf("released: %+v, %v", released, err)
+	}
+}
+
+// verifyLedger exports the ledger and verifies it against receipts.
+func (r *rig) verifyLedger(t *testing.T, receipts ...string) {
+	t.Helper()
+	var export bytes.Buffer
+	if err := r.administrator(t).ExportLedger(t.Context(), &export); err != nil {
+		t.Fatal(err)
+	}
+	report, err := ledger.VerifyExport(&export, []string{r.VerifierKey()}, receipts, time.Now())
+	if err != nil || report.Held != len(receipts) {
+		t.Errorf("the ledger does not verify: %+v, %v", report, err)
+	}
+}
