@@ -35,11 +35,19 @@ build:
 
 ## demo: build, then show the whole job on real servers, in under a minute
 .PHONY: demo
-demo: build
+demo: build bin/demo
+	@bin/demo
+
+## playground: start a throwaway database and issuer to try things by hand (see the tutorial)
+.PHONY: playground
+playground: build bin/demo
+	@bin/demo -playground playground
+
+.PHONY: bin/demo
+bin/demo:
 	@scripts/install-deps demo
 	@$(GOBUILD) -o bin/testissuer ./internal/testissuer/cmd/testissuer
 	@$(GOBUILD) -o bin/demo ./internal/demo
-	@bin/demo
 
 ## test: install what the tests need, then run all of them
 .PHONY: test

@@ -1,12 +1,24 @@
 package docs_test
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/daypass/daypass/internal/httpapi"
 	"github.com/daypass/daypass/internal/lease"
 )
 
@@ -74,4 +86,185 @@ func TestReferenceOfStates(t *testing.T) {
 		fmt.Fprintf(&page, "| `%s` | %s |\n", reason, reasons[string(reason)])
 	}
 	compare(t, "reference/states.md", page.String())
+}
+
+func TestReferenceOfConfiguration(t *testing.T) {
+	var page strings.Builder
+	page.WriteString("# Configuration of the server: daypass.yaml\n\n" + generated)
+	page.WriteString("Every field may be left out; what it then means is safe. Unknown fields, repeated keys and wrong types are errors with their place.\n" +
+		"`daypass serve --config FILE` reads it; [an example](../../examples/orders/daypass.yaml).\n")
+	sections := structs(t, "../internal/server/config.go")
+	page.WriteString("\n| Field | Means |\n|---|---|\n")
+	var nested []field
+	for _, f := range sections["Config"] {
+		fmt.Fprintf(&page, "| `%s` | %s |\n", f.name, f.text)
+		if _, ok := sections[f.typeName]; ok {
+			nested = append(nested, f)
+		}
+	}
+	for _, f := range nested {
+		fmt.Fprintf(&page, "\n## %s\n\n| Field | Means |\n|---|---|\n", f.name)
+		for _, inner := range sections[f.typeName] {
+			fmt.Fprintf(&page, "| `%s.%s` | %s |\n", f.name, inner.name, inner.text)
+		}
+	}
+	compare(t, "reference/config.md", page.String())
+}
+
+func TestReferenceOfProblems(t *testing.T) {
+	var page strings.Builder
+	page.WriteString("# Problems\n\n" + generated)
+	page.WriteString("Errors of the API are RFC 9457 problem documents (`application/problem+json`). `code` is a stable word, `type` the same as a `tag:` URI,\n" +
+		"`instance` the request ID, which the server's log has too. `detail` never tells which policy denied; `decision_id` lets an administrator\n" +
+		"look with `daypass explain`. `retry_after` says after how many seconds it is worth trying again.\n\n" +
+		"The command line turns codes into exit codes: see [the commands](cli.md#daypass-exit-codes).\n\n| Code | Status | Title |\n|---|--:|---|\n")
+	for _, p := range problems(t) {
+		fmt.Fprintf(&page, "| `%s` | %d | %s |\n", p.code, p.status, p.title)
+	}
+	compare(t, "reference/problems.md", page.String())
+}
+
+func TestReferenceOfMetrics(t *testing.T) {
+	var page strings.Builder
+	page.WriteString("# Metrics\n\n" + generated)
+	page.WriteString("Served at `/metrics` as OpenMetrics. Labels are names of the configuration and closed lists; never a subject or a claim.\n\n" +
+		"Alarm on `daypass_revoking_oldest_seconds`: a lease that waits for the proof of its credential's death should not wait long.\n\n" +
+		"| Metric | Kind | Labels | Means |\n|---|---|---|---|\n")
+	all := metrics(t)
+	if len(all) < 10 {
+		t.Fatalf("found %d metrics in the code, which cannot be all", len(all))
+	}
+	for _, m := range all {
+		fmt.Fprintf(&page, "| `%s` | %s | %s | %s |\n", m.name, m.kind, strings.Join(m.labels, ", "), m.help)
+	}
+	compare(t, "reference/metrics.md", page.String())
+}
+
+func TestReferenceOfCommands(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "daypass")
+	if out, err := exec.Command("go", "build", "-o", binary, "../cmd/daypass").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var page strings.Builder
+	page.WriteString("# Commands\n\n" + generated)
+	page.WriteString("What `daypass help COMMAND` prints. Data goes to standard output, everything else to standard error.\n")
+	commandPages(t, &page, binary, nil)
+	compare(t, "reference/cli.md", page.String())
+}
+
+// commandPages writes the help of a command and of all below it.
+func commandPages(t *testing.T, page *strings.Builder, binary string, path []string) {
+	t.Helper()
+	fmt.Fprintf(page, "\n## %s\n", strings.Join(append([]string{"daypass"}, path...), " "))
+	fmt.Fprintf(page, "\n```text\n%s\n```\n", strings.TrimSpace(output(t, binary, append([]string{"help"}, path...)...)))
+	for line := range strings.Lines(output(t, binary, append(append([]string{"__complete"}, path...), "")...)) {
+		name, _, described := strings.Cut(strings.TrimSpace(line), "\t")
+		if described && name != "help" && name != "completion" && !strings.HasPrefix(name, "-") {
+			commandPages(t, page, binary, append(append([]string{}, path...), name))
+		}
+	}
+	if path == nil {
+		for _, topic := range []string{"exit-codes", "environment"} {
+			fmt.Fprintf(page, "\n## daypass %s\n\n```text\n%s\n```\n", topic, strings.TrimSpace(output(t, binary, "help", topic)))
+		}
+	}
+}
+
+func output(t *testing.T, binary string, args ...string) string {
+	t.Helper()
+	command := exec.Command(binary, args...)
+	command.Env = []string{"HOME=/nonexistent", "NO_COLOR=1"}
+	out, err := command.Output()
+	if err != nil {
+		t.Fatalf("daypass %s: %v", strings.Join(args, " "), err)
+	}
+	return string(out)
+}
+
+func TestReferenceOfTheAPI(t *testing.T) {
+	edge := httpapi.New(httpapi.Config{Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler), Now: time.Now})
+	answer := httptest.NewRecorder()
+	edge.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/openapi.json", nil))
+	var doc openAPI
+	if err := json.Unmarshal(answer.Body.Bytes(), &doc); err != nil {
+		t.Fatalf("%v in %s", err, answer.Body)
+	}
+	var page strings.Builder
+	page.WriteString("# HTTP API\n\n" + generated)
+	page.WriteString("A server gives the whole description as OpenAPI 3.1 at `/openapi.json`. Within `/v1` changes only add. Times are RFC 3339 in UTC with\n" +
+		"milliseconds, durations match `^[0-9]+(s|m|h)$`, lists are `{\"items\": […], \"next\": \"<cursor>\"}`. Errors are [problems](problems.md).\n\n" +
+		"| Call | Does | Body | Answer |\n|---|---|---|---|\n")
+	for _, path := range slices.Sorted(maps.Keys(doc.Paths)) {
+		for _, method := range []string{"get", "post", "put", "delete"} {
+			if op, ok := doc.Paths[path][method]; ok {
+				fmt.Fprintf(&page, "| `%s %s` | %s | %s | %s |\n", strings.ToUpper(method), path, op.Summary, op.body(), op.answer())
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(doc.Components.Schemas)) {
+		schema := doc.Components.Schemas[name]
+		if len(schema.Properties) == 0 {
+			continue
+		}
+		fmt.Fprintf(&page, "\n## %s\n\n| Field | Type | Means |\n|---|---|---|\n", name)
+		for _, property := range slices.Sorted(maps.Keys(schema.Properties)) {
+			p := schema.Properties[property]
+			optional := ""
+			if !slices.Contains(schema.Required, property) {
+				optional = ", optional"
+			}
+			fmt.Fprintf(&page, "| `%s` | %s%s | %s |\n", property, p.typeText(), optional, cell(p.Description))
+		}
+	}
+	compare(t, "reference/api.md", page.String())
+}
+
+func TestReferenceOfPostgreSQL(t *testing.T) {
+	var page strings.Builder
+	page.WriteString("# PostgreSQL\n\n" + generated)
+	page.WriteString("The sections `postgres` of [targets and roles](access-files.md). The administrator's rights: [a script](../howto/postgres-administrator.sql).\n")
+	sections := structs(t, "../target/postgres/settings.go")
+	maps.Copy(sections, structs(t, "../target/postgres/rights.go"))
+	for _, part := range []struct{ title, path, typeName string }{
+		{"Target", "postgres.", "Settings"}, {"Client", "client.", "Client"}, {"Role", "postgres.", "Rights"}, {"Grants", "postgres.grants[].", "Privileges"},
+	} {
+		fmt.Fprintf(&page, "\n## %s\n\n| Field | Means |\n|---|---|\n", part.title)
+		for _, f := range sections[part.typeName] {
+			name := f.name
+			if f.typeName == "File" {
+				name += ".file"
+			}
+			text := f.text
+			if text == "" && part.typeName == "Client" {
+				text = "what `postgres.url` says, unless given."
+			}
+			fmt.Fprintf(&page, "| `%s%s` | %s |\n", part.path, name, text)
+		}
+	}
+	compare(t, "reference/postgres.md", page.String())
+}
+
+// The page of access files is written by hand; this holds that it leaves nothing out.
+func TestReferenceOfAccessFilesIsWhole(t *testing.T) {
+	text, err := os.ReadFile("reference/access-files.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sections := structs(t, "../internal/access/document.go")
+	prefixes := map[string]string{"issuerDocument": "", "targetDocument": "", "roleDocument": "", "oidcDocument": "oidc.", "ttlDocument": "ttl.", "limitsDocument": "limits."}
+	for typeName, fields := range sections {
+		prefix, known := prefixes[typeName]
+		if !known {
+			t.Errorf("internal/access reads %s, which this test does not know", typeName)
+		}
+		for _, f := range fields {
+			_, isSection := sections[f.typeName]
+			if f.name == "*" || f.name == "kind" || f.name == "oidc" || isSection {
+				continue
+			}
+			if !strings.Contains(string(text), "| `"+prefix+f.name+"`") {
+				t.Errorf("docs/reference/access-files.md lacks %s%s", prefix, f.name)
+			}
+		}
+	}
 }

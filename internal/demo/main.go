@@ -26,11 +26,17 @@ func main() {
 		own = "bin/demo"
 	}
 	bin := flag.String("bin", filepath.Dir(own), "directory of the binaries daypass and testissuer")
+	ground := flag.String("playground", "", "only start a database and an issuer, write their addresses into this new directory, and wait")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	colors := term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	if err := run(ctx, os.Stdout, *bin, colors); err != nil {
+	if *ground != "" {
+		err = playground(ctx, os.Stdout, *bin, *ground)
+	} else {
+		err = run(ctx, os.Stdout, *bin, colors)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
