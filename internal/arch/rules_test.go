@@ -64,6 +64,9 @@ func TestOnlyTheseRoomsRevealSecrets(t *testing.T) {
 func TestOnlyTheStoreMovesALease(t *testing.T) {
 	var callers []string
 	for _, p := range packages(t) {
+		if p.path == "internal/store/storetest" {
+			continue // its audit lives the life of a lease again, to compare
+		}
 		for _, f := range p.files {
 			for _, pos := range f.uses(module+"/internal/lease", "Next") {
 				callers = append(callers, f.line(pos))
@@ -104,9 +107,17 @@ func stateAssignments(f file) []token.Pos {
 	return found
 }
 
+// changing lists the rooms that may have a package variable that changes, each for the reason given.
+var changing = map[string]string{
+	"internal/testbed": "servers that the tests of one process share outlive each of them",
+}
+
 func TestNoInitAndNoVariableThatChanges(t *testing.T) {
 	for _, p := range packages(t) {
 		variables := packageVariables(p)
+		if changing[p.path] != "" {
+			variables = nil
+		}
 		for _, f := range p.files {
 			for _, d := range f.syntax.Decls {
 				if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv == nil && fn.Name.Name == "init" {
