@@ -48,7 +48,7 @@ const (
 // The page caches, in KiB: small, because memory must not grow with the store. The operating system caches the
 // file beside them.
 const (
-	writerCache = 16 << 10
+	writerCache = 8 << 10
 	readerCache = 2 << 10
 )
 

@@ -1,0 +1,97 @@
+package storetest
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/daypass/daypass/internal/fault"
+	"github.com/daypass/daypass/internal/lease"
+	"github.com/daypass/daypass/internal/store"
+)
+
+// story is one update that touches most tables.
+func story(l store.Lease) func(*store.Tx) error {
+	return func(tx *store.Tx) error {
+		if _, err := tx.Live(store.Scope{Role: l.Role}); err != nil {
+			return err
+		}
+		if _, _, err := tx.MatchingLock(l, Start()); err != nil {
+			return err
+		}
+		if _, err := tx.PutDecision(store.Decision{ID: l.Decision, At: Start(), Outcome: "allow"}); err != nil {
+			return err
+		}
+		if _, err := tx.InsertLease(l); err != nil {
+			return err
+		}
+		stored, err := tx.Lease(l.ID)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Move(&stored, lease.Granted, store.Why{Now: Start()})
+		return err
+	}
+}
+
+func testFaults(t *testing.T, db Database) {
+	faults := &Faults{}
+	for at, hit := 0, true; hit; at++ {
+		for _, fate := range []Fault{NotDone, DoneLost} {
+			faults.Decide(nil)
+			s := Serve(t, db, faults.Wrap)
+			l := NewLease("reader", "db")
+			count := 0
+			hit = false
+			failedAt := ""
+			faults.Decide(func(text string) Fault {
+				if count++; count-1 == at {
+					hit, failedAt = true, text
+					return fate
+				}
+				return None
+			})
+			err := s.Update(t.Context(), story(l))
+			faults.Decide(nil)
+			if hit != (err != nil) {
+				t.Errorf("%q, fault %d: the update returned %v", failedAt, fate, err)
+			}
+			stopped := s.Stop()
+			if stopped != nil && failedAt != "commit" {
+				t.Errorf("%q, fault %d: Run returned %v", failedAt, fate, stopped)
+			}
+			s = Serve(t, db, nil)
+			View(t, s.Store, func(tx *store.Tx) error {
+				_, err := tx.Lease(l.ID)
+				want := !hit || failedAt == "commit" && fate == DoneLost
+				if (err == nil) != want {
+					t.Errorf("%q, fault %d: the lease is there: %v", failedAt, fate, err)
+				}
+				return nil
+			})
+			audit(t, db, s.Store)
+			check(t, s.Stop())
+		}
+	}
+}
+
+func testUnknown(t *testing.T, db Database) {
+	for _, fate := range []Fault{NotDone, DoneLost} {
+		faults := &Faults{}
+		s := Serve(t, db, faults.Wrap)
+		l := NewLease("reader", "db")
+		faults.Decide(func(text string) Fault {
+			if text == "commit" {
+				return fate
+			}
+			return None
+		})
+		wantKind(t, s.Update(t.Context(), story(l)), fault.StoreUnavailable)
+		wantKind(t, s.Update(t.Context(), story(NewLease("reader", "db"))), fault.StoreUnavailable)
+		if err := s.Stop(); !errors.Is(err, store.ErrUnknown) {
+			t.Errorf("Run returned %v", err)
+		}
+		s = Serve(t, db, nil)
+		audit(t, db, s.Store)
+		check(t, s.Stop())
+	}
+}
