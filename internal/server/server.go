@@ -32,6 +32,7 @@ import (
 	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/internal/store/sqlite"
 	"github.com/daypass/daypass/ledger"
+	"github.com/daypass/daypass/target"
 )
 
 // Options are what a server needs beside its configuration. The zero value is usable.
@@ -39,6 +40,9 @@ type Options struct {
 	Version string
 	Log     *slog.Logger     // to standard error as the configuration says, unless given
 	Reload  <-chan os.Signal // each value reads certificates, secrets and the access directory again
+	// Targets are more kinds of target, for test kits: a Target of such a kind is this one, whatever its section
+	// says, and roles say of it what they like.
+	Targets map[string]target.Target
 }
 
 // Server is a whole Daypass. Make it with [New] and run it once.
@@ -116,7 +120,7 @@ func (s *Server) assemble() error {
 	s.revoker = revoker.New(revoker.Config{Store: s.store, Fleet: s.fleet, Clock: s.clock, Log: s.log})
 	files := secrets{s.cfg.SecretsDir}
 	s.builder = &builder{
-		kinds:   kinds(),
+		kinds:   withTestKinds(kinds(), s.options.Targets),
 		zones:   locations,
 		secrets: files,
 		issuers: &issuers{

@@ -51,6 +51,18 @@ func kinds() map[string]kind {
 	}
 }
 
+// withTestKinds adds kinds that stand for one target each.
+func withTestKinds(all map[string]kind, targets map[string]target.Target) map[string]kind {
+	for name, t := range targets {
+		all[name] = kind{
+			Kind:  access.Kind{Settings: decode[map[string]any], Rights: decode[map[string]any]},
+			open:  func(context.Context, targetOrder) (openTarget, error) { return openTarget{t, func() {}}, nil },
+			files: func(access.Target) ([]string, error) { return nil, nil },
+		}
+	}
+	return all
+}
+
 func accessKinds(all map[string]kind) access.Kinds {
 	out := access.Kinds{}
 	for name, k := range all {
