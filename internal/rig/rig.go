@@ -122,7 +122,7 @@ func administratorScript(ctx context.Context) (string, error) {
 }
 
 func (r *Rig) startIssuer(context.Context, Options) (err error) {
-	r.Issuer, err = testissuer.Start(testissuer.Options{})
+	r.Issuer, err = testissuer.Start(testissuer.Options{Now: time.Now})
 	return err
 }
 
