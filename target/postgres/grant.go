@@ -80,7 +80,7 @@ func (p *Postgres) grant(ctx context.Context, g target.Grant) (target.Credential
 		}
 		item := &grantItem{lease: g.Lease, group: held.name, rights: rights, ttl: g.TTL, verifier: text, answer: make(chan error, 1)}
 		err := p.hand(ctx, item)
-		if errors.Is(err, errAgain) && try == 0 && p.book.open(g.Lease) {
+		if errors.Is(err, errAgain) && try < grantLanes && p.book.open(g.Lease) {
 			p.groups.forget(held.name)
 			continue
 		}
@@ -203,10 +203,7 @@ func (p *Postgres) actAsCreator(ctx context.Context, c *conn, logins int) error 
 		c.made += logins
 		return nil
 	}
-	if c.made == 0 {
-		c.shard = rand.IntN(shards)
-	}
-	c.shard, c.made = c.shard+1, logins
+	c.shard, c.made = rand.IntN(shards), logins
 	return c.script(ctx, "set role "+quote(p.names.creatorAt(c.shard)))
 }
 
@@ -291,7 +288,9 @@ func (p *Postgres) createOne(ctx context.Context, c *conn, tx transaction, item 
 	switch code(err) {
 	case codeDuplicateObject, codeUniqueViolation:
 		return p.replace(ctx, c, tx, item)
-	case codeUndefinedObject, "22023": // a group, and a role that SET ROLE names
+	case codeUndefinedObject, codeNoPermission:
+		// A DBA has dropped the group, or the creator that this lane acts as.
+		c.made = 0
 		return fmt.Errorf("%w: %w", err, errAgain)
 	}
 	return err
@@ -401,12 +400,16 @@ func (p *Postgres) settle(ctx context.Context, c *conn, tx transaction, batch []
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), opTimeout)
 	defer cancel()
 	var status *string
-	err := p.control(ctx, func(ctx context.Context, c *conn) error {
+	ask := func(ctx context.Context, c *conn) error {
 		if err := p.strays.fence(ctx, c); err != nil {
 			return err
 		}
 		return c.QueryRow(ctx, "select pg_xact_status($1::text::xid8)", tx.xid).Scan(&status)
-	})
+	}
+	err := p.control(ctx, ask)
+	for err != nil && wait(ctx, 200*time.Millisecond) == nil {
+		err = p.control(ctx, ask)
+	}
 	switch {
 	case err == nil && status != nil && *status == "committed":
 		p.answer(batch, nil)

@@ -117,7 +117,7 @@ func (p *Postgres) inherit(ctx context.Context, database string, roles []string)
 		if err != nil {
 			return err
 		}
-		text := fmt.Sprintf("grant %s to current_user", quote(p.names.heir())) + p.options(c) + ";" + p.join(c, role, creator) +
+		text := p.joinHeir(c) + p.join(c, role, creator) +
 			fmt.Sprintf("reassign owned by %s to %s;", quote(role), quote(p.names.heir()))
 		if _, login := p.names.lease(role); login {
 			// What is left after that is what was given to it, in this database.
@@ -157,6 +157,15 @@ func (p *Postgres) options(c *conn) string {
 		return " with inherit true, set false"
 	}
 	return ""
+}
+
+// joinHeir lets the administrator hand things to the heir. It stays a member: the heir has no rights to give.
+func (p *Postgres) joinHeir(c *conn) string {
+	text := fmt.Sprintf("grant %s to %s", quote(p.names.heir()), quote(p.place.user))
+	if c.modern() {
+		text += " with inherit true, set true"
+	}
+	return text + ";"
 }
 
 // join makes the administrator a member of role, which it must be to touch what the role owns. Who made the role may

@@ -388,10 +388,11 @@ func (e *ending) endSessions(ctx context.Context, logins []login) error {
 	return e.c.gone(ctx, sessionsOf, oids(logins))
 }
 
-// startingUp lists backends that are in the transaction in which they start, and have told nobody who they are.
+// startingUp lists backends that are in the transaction in which they start. Before 18 they are not in
+// pg_stat_activity at all; from 18 on they are, as nobody's and in no database.
 const startingUp = `select l.pid from pg_locks l left join pg_stat_activity a on a.pid = l.pid
 	where l.locktype = 'virtualxid' and l.mode = 'ExclusiveLock' and l.pid is not null
-	and (a.pid is null or a.backend_type = 'client backend' and a.usesysid is null)`
+	and (a.pid is null or a.usesysid is null and a.datid is null)`
 
 // endStarting waits for the backends that are starting up now, and ends those that take their time: a client can
 // ask for minutes (post_auth_delay). The server lets us end only those that have passed the check of their login;
