@@ -14,6 +14,7 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/fault"
+	"github.com/daypass/daypass/internal/source"
 )
 
 // decode reads the body, of at most limit bytes, into a value. No body is the empty object. Errors name the place
@@ -72,7 +73,7 @@ func checkMedia(h http.Header) error {
 func describe(err error) string {
 	semantic, ok := errors.AsType[*json.SemanticError](err)
 	if ok && errors.Is(semantic.Err, json.ErrUnknownName) {
-		return "the body has an unknown field" + at(semantic.JSONPointer)
+		return "the body has an unknown field" + at(semantic.JSONPointer.Parent()) + suggest(semantic)
 	}
 	if ok && semantic.GoType != nil {
 		return fmt.Sprintf("the body has a wrong value%s: want %s", at(semantic.JSONPointer), wanted(semantic.GoType))
@@ -86,7 +87,21 @@ func describe(err error) string {
 	return "the body is not the JSON that this call takes"
 }
 
-// at names a place where that cannot show more than a short plain word or path: names are the sender's, too.
+// suggest says what an unknown field may have been meant to be, without saying it back: names are the sender's, too.
+func suggest(e *json.SemanticError) string {
+	t := e.GoType
+	if t == nil || t.Kind() != reflect.Struct {
+		return ""
+	}
+	var known []string
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		known = append(known, name)
+	}
+	return "; " + source.Suggest(e.JSONPointer.LastToken(), "fields", known)
+}
+
+// at names a place where that cannot show more than a short plain word or path.
 func at(pointer jsontext.Pointer) string {
 	text := string(pointer)
 	plain := func(r rune) bool {
