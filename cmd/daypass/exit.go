@@ -9,6 +9,8 @@ import (
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/client"
 	"github.com/daypass/daypass/internal/agent"
+	"github.com/daypass/daypass/internal/fault"
+	"github.com/daypass/daypass/internal/source"
 )
 
 // The exit codes; `daypass help exit-codes` is their manual.
@@ -79,7 +81,10 @@ func exitCode(err error) int {
 	case errors.Is(err, client.ErrUnreachable):
 		return exitUnavailable
 	}
-	return exitOther
+	if _, ok := errors.AsType[source.Errors](err); ok {
+		return exitUsage
+	}
+	return problemCode(&api.Problem{Code: string(fault.KindOf(err))}) // of the server's own parts, when they run here
 }
 
 // problemCode is the exit code of a refusal: by its code, and by its status where something else than a Daypass

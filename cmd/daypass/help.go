@@ -132,6 +132,8 @@ const environmentHelp = `Read:
   DAYPASS_URL             the server, where --server does not say
   DAYPASS_SOCKET          the administration socket, where --socket does not say; else ` + defaultSocket + `
                           when there is one
+  DAYPASS_CONFIG          the configuration of init and serve, where --config does not say; else
+                          ` + defaultConfig + `
   DAYPASS_CA_FILE         PEM certificates to trust for the server, where --ca-file does not say
   DAYPASS_AUDIENCE        the audience of tokens that are asked for, where it is not the server's URL
   DAYPASS_LEASE           the lease of renew and release, where it is not named

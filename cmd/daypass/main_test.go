@@ -140,7 +140,7 @@ func refuse(w http.ResponseWriter, p api.Problem) {
 // scriptCommands are what scripts can do besides the usual.
 //
 //	exits CODE command…              runs it and compares its exit code
-//	signalled SIGNALS CODE command…  the same, and sends it each signal once it wrote to the named pipe `ready`
+//	signalled SIGNALS CODE command…  the same, and sends it each signal once it wrote to the named pipe `ready`; - is none
 //	locked CODE command…             the same with a lock in place of signals
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
@@ -159,6 +159,9 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 			command := start(ts, args[2:])
 			for name := range strings.SplitSeq(args[0], ",") {
 				ts.ReadFile("ready") // blocks until it is written to
+				if name == "-" {
+					break
+				}
 				ts.Check(command.Process.Signal(unix.SignalNum("SIG" + name)))
 			}
 			command.Wait()

@@ -183,7 +183,10 @@ func (a *app) stampOf(t *api.Time) string {
 // distance tells how far a time is from now.
 func (a *app) distance(t api.Time) string {
 	d := t.Sub(a.now()).Round(time.Second)
-	if d < 0 {
+	switch {
+	case d == 0:
+		return "now"
+	case d < 0:
 		return span(-d) + " ago"
 	}
 	return "in " + span(d)

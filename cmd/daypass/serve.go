@@ -1,6 +1,121 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
 
-// serverCommands are what runs and prepares a server.
-func (a *app) serverCommands() []*cobra.Command { return nil }
+	"github.com/spf13/cobra"
+
+	"github.com/daypass/daypass/internal/server"
+)
+
+// defaultConfig is where a server's configuration is, unless it is said otherwise.
+const defaultConfig = "/etc/daypass/daypass.yaml"
+
+// serverCommands are what prepares and runs a server.
+func (a *app) serverCommands() []*cobra.Command {
+	return in("server", a.initCommand(), a.serveCommand(), a.devCommand())
+}
+
+// addConfig adds the flag for the configuration file.
+func (a *app) addConfig(c *cobra.Command, path *string) {
+	otherwise := a.getenv("DAYPASS_CONFIG")
+	if otherwise == "" {
+		otherwise = defaultConfig
+	}
+	c.Flags().StringVarP(path, "config", "c", otherwise, "`file` with the server's configuration (DAYPASS_CONFIG)")
+}
+
+func (a *app) initCommand() *cobra.Command {
+	var config string
+	c := &cobra.Command{
+		Use: "init", Short: "make the master key and an empty store where there are none", Args: exactly(),
+		Long: wrap(`Says what it made, and never replaces anything. Keep a copy of the master key apart from the store: without
+			it nobody can open what is sealed in there. Keep the ledger's public key where the server cannot reach: it is what
+			daypass ledger verify trusts.`),
+		Example: "daypass init --config ./daypass.yaml",
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := server.Load(config)
+			if err != nil {
+				return err
+			}
+			made, err := server.Init(c.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			err = a.show(map[string][]string{"made": made}, func() { a.printf("%s\n", cleanLines(strings.Join(made, "\n"))) })
+			a.hint("start it: daypass serve --config %s", config)
+			return err
+		},
+	}
+	a.addConfig(c, &config)
+	return c
+}
+
+func (a *app) serveCommand() *cobra.Command {
+	var config string
+	c := &cobra.Command{
+		Use: "serve", Short: "run the server", Args: exactly(),
+		Long: wrap(`Runs until SIGTERM or SIGINT, and then answers the requests that are under way. SIGHUP reads certificates,
+			secrets and the access directory again. The log goes to standard error. It makes no key and no store: that is what
+			daypass init is for.`),
+		Example:     "daypass serve --config ./daypass.yaml",
+		Annotations: map[string]string{outputs: "text"},
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := server.Load(config)
+			if err != nil {
+				return err
+			}
+			return a.serve(c.Context(), cfg, func(*server.Server) {})
+		},
+	}
+	a.addConfig(c, &config)
+	return c
+}
+
+func (a *app) devCommand() *cobra.Command {
+	var dir string
+	c := &cobra.Command{
+		Use: "dev", Short: "run a server to try things with, on this machine only", Args: exactly(),
+		Long: wrap(`Makes a key and a store of its own, in a directory that --dir names or in a fresh temporary one, and listens
+			on loopback only. Not for anything that matters.`),
+		Example:     "daypass dev --dir ./try",
+		Annotations: map[string]string{outputs: "text"},
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, made, err := server.Dev(c.Context(), dir)
+			for _, line := range made {
+				a.tell("%s", line)
+			}
+			if err != nil {
+				return err
+			}
+			return a.serve(c.Context(), cfg, func(s *server.Server) {
+				a.tell("this server is for trying things, on this machine only")
+				a.hint("in another terminal: export DAYPASS_URL=%s DAYPASS_SOCKET=%s", s.URL(), cfg.Socket)
+				a.hint("then: daypass apply %s", cfg.Access)
+			})
+		},
+	}
+	c.Flags().StringVar(&dir, "dir", "", "`directory` to keep everything in; a fresh temporary one unless given")
+	return c
+}
+
+// serve runs a server until it is told to stop. A second SIGTERM or SIGINT ends it at once: what is recorded is
+// safe, and the next start takes up the rest.
+func (a *app) serve(ctx context.Context, cfg server.Config, listening func(*server.Server)) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
+	s, err := server.New(ctx, cfg, server.Options{Version: version(), Log: server.NewLogger(cfg.Log, a.stderr), Reload: reload})
+	if err != nil {
+		return err
+	}
+	listening(s)
+	return s.Run(ctx)
+}

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,7 +33,9 @@ func TestServedScripts(t *testing.T) {
 
 // servedCommands are those of the other scripts and:
 //
-//	serve   starts `daypass serve` in the background, which ends with the script, and waits until it is ready
+//	serve                    starts `daypass serve` in the background, which ends with the script, and waits for it
+//	pick VARIABLE PATH       sets a variable to a value in the JSON that was last printed, such as credential.url
+//	catch VARIABLE PATTERN   sets a variable to what the pattern's group matches in the last standard error
 func servedCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	commands := scriptCommands()
 	commands["serve"] = func(ts *testscript.TestScript, _ bool, args []string) {
@@ -47,6 +52,31 @@ func servedCommands() map[string]func(*testscript.TestScript, bool, []string) {
 			log.Close()
 		})
 		awaitReady(ts, gone)
+	}
+	commands["pick"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		var value any
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &value))
+		for key := range strings.SplitSeq(args[1], ".") {
+			switch v := value.(type) {
+			case map[string]any:
+				value = v[key]
+			case []any:
+				i, err := strconv.Atoi(key)
+				ts.Check(err)
+				value = v[i]
+			}
+		}
+		if value == nil {
+			ts.Fatalf("there is no %s", args[1])
+		}
+		ts.Setenv(args[0], fmt.Sprint(value))
+	}
+	commands["catch"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		found := regexp.MustCompile(args[1]).FindStringSubmatch(ts.ReadFile("stderr"))
+		if len(found) < 2 {
+			ts.Fatalf("nothing matches %s", args[1])
+		}
+		ts.Setenv(args[0], found[1])
 	}
 	return commands
 }
