@@ -10,7 +10,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
+
+	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/policy"
 )
 
 const root = ".."
@@ -242,4 +246,47 @@ func testsIn(t *testing.T, room string) []string {
 		}
 	}
 	return names
+}
+
+var policyBlock = regexp.MustCompile("(?ms)^ *```cedar\n(.*?)^ *```")
+
+// Readers copy what stands in documents, so every policy there has to pass the check.
+func TestThePoliciesInTheDocumentsPassTheCheck(t *testing.T) {
+	const files = `
+kind: Issuer
+name: github
+preset: github-actions
+---
+kind: Target
+name: orders-db
+postgres: {}
+---
+kind: Role
+name: orders-readonly
+target: orders-db
+labels: {env: staging}
+postgres: {}
+`
+	anything := func(access.Section) (any, error) { return nil, nil }
+	kinds := access.Kinds{"postgres": {Settings: anything, Client: anything, Rights: anything}}
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for page, text := range pages(t) {
+		for _, match := range policyBlock.FindAllStringSubmatch(text, -1) {
+			found++
+			cfg, err := access.Parse(access.Files{"access.yaml": files, "policy.cedar": match[1]}, kinds)
+			if err == nil {
+				_, err = policy.Compile(cfg, []*time.Location{berlin})
+			}
+			if err != nil {
+				t.Errorf("%s: %v in:\n%s", page, err, match[1])
+			}
+		}
+	}
+	if found < 3 {
+		t.Errorf("found %d policies in the documents", found)
+	}
 }

@@ -35,6 +35,10 @@ func playground(ctx context.Context, out io.Writer, bin, dir string) (err error)
 	if err != nil {
 		return err
 	}
+	listen, err := freeAddress()
+	if err != nil {
+		return err
+	}
 	password, err := os.ReadFile(s.path("secrets/orders-db"))
 	if err != nil {
 		return err
@@ -44,12 +48,13 @@ func playground(ctx context.Context, out io.Writer, bin, dir string) (err error)
 		"env": fmt.Sprintf(`export SUPERUSER='%s'
 export DATABASE='%s'
 export ISSUER=%s
+export LISTEN=%s
 job() {
     branch=$1; shift
-    env ACTIONS_ID_TOKEN_REQUEST_URL="%s?repository=acme/orders&ref=refs/heads/$branch" \
+    env ACTIONS_ID_TOKEN_REQUEST_URL="%s&repository=acme/orders&ref=refs/heads/$branch" \
         ACTIONS_ID_TOKEN_REQUEST_TOKEN='%s' "$@"
 }
-`, s.postgres.Superuser("orders"), s.postgres.Address(), issuer, s.tokens, s.bearer),
+`, s.postgres.Superuser("orders"), s.postgres.Address(), issuer, listen, s.tokens, s.bearer),
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {

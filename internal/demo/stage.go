@@ -227,10 +227,11 @@ func (s *stage) environment(more ...string) []string {
 		"DAYPASS_SOCKET=" + s.path("admin.sock")}, more...)
 }
 
-// job is the environment of a job that GitHub Actions runs for a branch of acme/orders.
+// job is the environment of a job that GitHub Actions runs for a branch of acme/orders. The URL has a query already,
+// as GitHub's has.
 func (s *stage) job(branch string) []string {
 	return s.environment("DAYPASS_URL="+s.url, "GITHUB_ACTIONS=true",
-		"ACTIONS_ID_TOKEN_REQUEST_URL="+s.tokens+"?repository=acme/orders&ref=refs/heads/"+branch,
+		"ACTIONS_ID_TOKEN_REQUEST_URL="+s.tokens+"&repository=acme/orders&ref=refs/heads/"+branch,
 		"ACTIONS_ID_TOKEN_REQUEST_TOKEN="+s.bearer)
 }
 

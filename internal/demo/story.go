@@ -74,7 +74,11 @@ func showIssuer(ctx context.Context, s *stage) error {
 	if err := s.startIssuer(ctx); err != nil {
 		return err
 	}
-	s.output(fmt.Sprintf("process %d, %s", s.issuer.cmd.Process.Pid, strings.TrimSuffix(s.tokens, "/token")))
+	issuer, err := s.issuer.line(ctx, "export TESTISSUER_URL=")
+	if err != nil {
+		return err
+	}
+	s.output(fmt.Sprintf("process %d at %s", s.issuer.cmd.Process.Pid, strings.Trim(issuer, "'")))
 	return nil
 }
 
@@ -107,7 +111,7 @@ func showServer(ctx context.Context, s *stage) error {
 }
 
 // read is the workload: it reads the table, says who it is, and goes on until its input ends.
-const read = `psql -XAtqc "select 'I am ' || current_user" -c "select 'I see ' || count(*) || ' orders' from orders"; read wait`
+const read = `psql -XAtqc "select 'I am ' || current_user" -c "select 'I see ' || count(*) || ' orders' from orders" && cat >/dev/null`
 
 // run starts daypass run around a shell command, as a job of a branch.
 func (s *stage) run(branch, command string) (*process, error) {
@@ -251,11 +255,18 @@ func showDenied(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	s.output(firstLines(out, 8))
-	if err := s.expectLogins(ctx, 0, "no login was made"); err != nil {
-		return err
+	s.output(firstLines(out, 10))
+	return s.expectLogins(ctx, 0, "no login was made")
+}
+
+// cut keeps the first characters of each line.
+func cut(text string, width int) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\n")
+		b.WriteString(line[:min(len(line), width)] + "\n")
 	}
-	return nil
+	return b.String()
 }
 
 func firstLines(text string, n int) string {
@@ -370,8 +381,13 @@ func showLedger(ctx context.Context, s *stage) error {
 	if err := s.write("ledger.vkey", status.Ledger.Key+"\n"); err != nil {
 		return err
 	}
+	if out, err = s.daypass(ctx, "ledger", "tail", "-n", "6"); err != nil {
+		return err
+	}
+	const width = 100
+	s.command(fmt.Sprintf("daypass ledger tail -n 6 | cut -c -%d", width))
+	s.output(cut(out, width))
 	for _, args := range [][]string{
-		{"ledger", "tail", "-n", "6"},
 		{"ledger", "export", s.path("ledger.jsonl")},
 		{"ledger", "verify", s.path("ledger.jsonl"), "--key", s.path("ledger.vkey"), "--against", s.path("receipts.txt")},
 	} {

@@ -1,0 +1,140 @@
+package docs_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// command is one command of a tutorial, and what the page says that it prints.
+type command struct {
+	text, want string
+	line       int // of the page
+}
+
+var consoleBlock = regexp.MustCompile("(?ms)^```console\n(.*?)^```")
+
+// commands reads the console blocks of a page: `$ ` begins a command, `> ` goes on with it, the rest is output.
+func commands(page string) []command {
+	var all []command
+	for _, at := range consoleBlock.FindAllStringSubmatchIndex(page, -1) {
+		line := strings.Count(page[:at[2]], "\n")
+		for text := range strings.Lines(page[at[2]:at[3]]) {
+			line++
+			switch {
+			case strings.HasPrefix(text, "$ "):
+				all = append(all, command{text: text[2:], line: line})
+			case strings.HasPrefix(text, "> "):
+				all[len(all)-1].text += text[2:]
+			default:
+				all[len(all)-1].want += text
+			}
+		}
+	}
+	return all
+}
+
+const mark = "==tutorial=="
+
+// script is a bash script that runs the commands in one shell and marks where the output of each ends.
+func script(all []command) string {
+	var b strings.Builder
+	b.WriteString("export LC_ALL=C.UTF-8\n")
+	for _, c := range all {
+		// The status is put back, so that a command can show that of the one before.
+		fmt.Fprintf(&b, "%sstatus=$?; echo '%s'; (exit $status)\n", c.text, mark)
+	}
+	return b.String()
+}
+
+// pattern makes what a page says a regular expression: … is anything in a line, and a line of it any lines.
+func pattern(want string) *regexp.Regexp {
+	var b strings.Builder
+	b.WriteString(`\A`)
+	for line := range strings.Lines(want) {
+		line = strings.TrimRight(line, "\n")
+		if line == "…" {
+			b.WriteString(`(?:.*\n)*?`)
+			continue
+		}
+		spaced := regexp.MustCompile(` +`).ReplaceAllString(regexp.QuoteMeta(line), ` +`)
+		b.WriteString(strings.ReplaceAll(spaced, "…", ".*?") + ` *\n`)
+	}
+	b.WriteString(`\z`)
+	return regexp.MustCompile(b.String())
+}
+
+func TestTheTutorialDoesWhatItSays(t *testing.T) {
+	page, err := os.ReadFile("tutorial/first-lease.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	clone := startPlayground(t)
+	all := commands(string(page))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	shell := exec.CommandContext(ctx, "bash")
+	shell.Dir = clone
+	shell.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + clone, "NO_COLOR=1"}
+	shell.Stdin = strings.NewReader(script(all))
+	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	shell.Cancel = func() error { return syscall.Kill(-shell.Process.Pid, syscall.SIGKILL) }
+	out, err := shell.CombinedOutput()
+	if err != nil {
+		t.Errorf("the shell ended with: %v", err)
+	}
+	got := strings.Split(string(out), mark+"\n")
+	for i, c := range all {
+		if i >= len(got) {
+			t.Fatalf("line %d: the shell did not come to: %s\n%s", c.line, c.text, out)
+		}
+		if !pattern(c.want).MatchString(got[i]) {
+			t.Errorf("line %d: %s\ngot:\n%s\nthe page says:\n%s", c.line, c.text, got[i], c.want)
+		}
+	}
+}
+
+// startPlayground does what `make playground` does, in a directory that looks like a clone, and returns it.
+func startPlayground(t *testing.T) string {
+	t.Helper()
+	clone := t.TempDir()
+	bin := filepath.Join(clone, "bin")
+	build := exec.Command("go", "build", "-o", bin+"/", "./cmd/daypass", "./internal/testissuer/cmd/testissuer", "./internal/demo")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var out bytes.Buffer
+	ground := exec.Command(filepath.Join(bin, "demo"), "-playground", filepath.Join(clone, "playground"))
+	ground.Dir, ground.Stderr = root, &out
+	stdout, err := ground.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ground.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := ground.Process.Signal(os.Interrupt); err != nil {
+			t.Errorf("end the playground: %v", err)
+		}
+		if err := ground.Wait(); err != nil {
+			t.Errorf("the playground ended with: %v\n%s", err, out.String())
+		}
+		if _, err := os.Stat(filepath.Join(clone, "playground")); !os.IsNotExist(err) {
+			t.Errorf("the playground is still there: %v", err)
+		}
+	})
+	if _, err := stdout.Read(make([]byte, 1)); err != nil { // it prints when all is up
+		t.Fatalf("the playground did not start: %v\n%s", err, out.String())
+	}
+	return clone
+}
