@@ -91,7 +91,7 @@ func byHand(b *testing.B, r *rig, callers int, d time.Duration, verifier string)
 func (r *rig) clear(b *testing.B) {
 	for ask[bool](b, r, "select exists (select from pg_roles where rolname ~ '^(hand|dp)_')") {
 		r.must(b, `do $$ declare names text; begin
-			select string_agg(quote_ident(rolname), ', ') into names from (select rolname from pg_roles where rolname ~ '^(hand|dp)_' limit 2000) some;
+			select string_agg(quote_ident(rolname), ', ') into names from (select rolname from pg_roles where rolname ~ '^(hand|dp)_' limit 2000) few;
 			execute 'drop role ' || names; end $$`)
 	}
 }

@@ -1,6 +1,10 @@
 package postgres
 
-import "github.com/daypass/daypass/secret"
+import (
+	"context"
+
+	"github.com/daypass/daypass/secret"
+)
 
 // Verifier makes a verifier as grants do, for tests that do by hand what grants do.
 func Verifier(rounds int) (string, error) { return verifier(secret.Random(), rounds) }
@@ -12,3 +16,11 @@ func SaltedVerifier(password string, salt []byte, rounds int) (string, error) {
 
 // Shards is the number of creators on PostgreSQL 16 and later.
 const Shards = shards
+
+// SessionSettings reads settings of a connection of p.
+func SessionSettings(ctx context.Context, p *Postgres, names ...string) (values []string, err error) {
+	err = p.control(ctx, func(ctx context.Context, c *conn) error {
+		return c.QueryRow(ctx, "select array(select current_setting(n) from unnest($1::text[]) with ordinality u(n, i) order by i)", names).Scan(&values)
+	})
+	return values, err
+}
