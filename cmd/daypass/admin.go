@@ -100,7 +100,11 @@ func (a *app) listLeases(leases []api.Lease) {
 		if l.Reason != "" {
 			state += " " + faint("("+clean(l.Reason)+")")
 		}
-		rows = append(rows, []string{l.ID, state, clean(l.Role), clean(l.Target), a.distance(l.ExpiresAt), clean(l.Principal)})
+		expires := ""
+		if l.State != "revoked" {
+			expires = a.distance(l.ExpiresAt)
+		}
+		rows = append(rows, []string{l.ID, state, clean(l.Role), clean(l.Target), expires, clean(l.Principal)})
 	}
 	a.table([]string{"LEASE", "STATE", "ROLE", "TARGET", "EXPIRES", "PRINCIPAL"}, rows)
 }

@@ -1,14 +1,85 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"io/fs"
+
 	"github.com/spf13/cobra"
+
+	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/source"
 )
 
+// sorting is how access files are looked at without a server.
+type sorting struct {
+	config    string
+	timeZones []string
+}
+
+// addTo adds the flags.
+func (s *sorting) addTo(a *app, c *cobra.Command) {
+	a.addConfig(c, &s.config)
+	c.Flags().StringSliceVar(&s.timeZones, "time-zone", nil, "a time `zone` that policies may ask for; may be repeated; those of the configuration unless given")
+}
+
+// zones are the time zones that policies may ask for: those given, else those of the server's configuration. That
+// one is not needed to check access files, so only a file that was named has to be there.
+func (s *sorting) zones(c *cobra.Command) ([]string, error) {
+	if len(s.timeZones) > 0 {
+		return s.timeZones, nil
+	}
+	cfg, err := server.Load(s.config)
+	absent := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)
+	if absent && !c.Flags().Changed("config") {
+		return nil, nil
+	}
+	return cfg.TimeZones, err
+}
+
+// check finds the mistakes in access files: here, or at a server that was named on the command line.
+func (a *app) check(c *cobra.Command, s *sorting, files map[string]string) (api.AccessCheck, error) {
+	if a.server != "" || a.socket != "" {
+		return a.checkThere(c.Context(), files)
+	}
+	zones, err := s.zones(c)
+	if err != nil {
+		return api.AccessCheck{}, err
+	}
+	checked, err := server.CheckAccess(files, zones)
+	if wrong, ok := errors.AsType[source.Errors](err); ok {
+		return api.AccessCheck{Errors: mistakes(wrong)}, nil
+	}
+	return api.AccessCheck{Revision: checked.Revision}, err
+}
+
+// checkThere has a server find the mistakes: it also looks for the files that access files refer to.
+func (a *app) checkThere(ctx context.Context, files map[string]string) (api.AccessCheck, error) {
+	client, err := a.admin()
+	if err != nil {
+		return api.AccessCheck{}, err
+	}
+	return client.CheckAccess(ctx, files)
+}
+
+// mistakes are errors in files as the API shows them.
+func mistakes(wrong source.Errors) []api.Mistake {
+	list := make([]api.Mistake, len(wrong))
+	for i, e := range wrong {
+		list[i] = api.Mistake{File: e.File, Line: e.Line, Column: e.Column, Message: e.Message, Hint: e.Hint, Excerpt: e.Excerpt}
+	}
+	return list
+}
+
 func (a *app) checkCommand(name string) *cobra.Command {
-	return &cobra.Command{
+	s := &sorting{}
+	c := &cobra.Command{
 		Use:   name + " DIR",
 		Short: "find every mistake in a directory of access files",
-		Long:  wrap(`Changes nothing. Exits with 2 when there are mistakes.`),
+		Long: wrap(`Needs no server and changes nothing, so it fits into a commit hook or a pull request. With --server or
+			--socket that server is asked, which also looks for the secrets that the files refer to. Exits with 2 when there are
+			mistakes.`),
 		Example: `daypass check ./access
 daypass check ./access --output json`,
 		Args: exactly("DIR"),
@@ -17,37 +88,60 @@ daypass check ./access --output json`,
 			if err != nil {
 				return err
 			}
-			client, err := a.admin()
-			if err != nil {
-				return err
-			}
-			check, err := client.CheckAccess(c.Context(), files)
+			check, err := a.check(c, s, files)
 			if err != nil {
 				return err
 			}
 			if len(check.Errors) > 0 {
 				return a.reportMistakes(args[0], check)
 			}
-			return a.show(check, func() { a.printf("%s: no mistakes\n", clean(args[0])) })
+			return a.show(check, func() { a.printf("%s: no mistakes, revision %s\n", clean(args[0]), short(check.Revision)) })
 		},
 	}
+	s.addTo(a, c)
+	return c
 }
 
 func (a *app) schemaCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "schema", Short: "print the schema that policies are checked against", Args: exactly(),
-		Long:    wrap(`In Cedar's own language, for editors and other tools.`),
-		Example: "daypass schema > daypass.cedarschema",
-		RunE: func(c *cobra.Command, _ []string) error {
-			client, err := a.admin()
+	s := &sorting{}
+	c := &cobra.Command{
+		Use: "schema [DIR]", Short: "print the schema that policies are checked against", Args: atMost("DIR"),
+		Long: wrap(`In Cedar's own language, for editors and other tools. It is drawn from the access files in DIR, and needs no
+			server then; without DIR it is that of the server's active revision.`),
+		Example: `daypass schema > daypass.cedarschema
+daypass schema ./access`,
+		RunE: func(c *cobra.Command, args []string) error {
+			schema, err := a.schema(c, s, args)
 			if err != nil {
 				return err
 			}
-			schema, err := client.Schema(c.Context())
-			if err != nil {
-				return err
-			}
-			return a.show(map[string]string{"schema": schema}, func() { a.printf("%s", cleanLines(schema)) })
+			return a.show(api.AccessSchema{Schema: schema}, func() { a.printf("%s", cleanLines(schema)) })
 		},
 	}
+	s.addTo(a, c)
+	return c
+}
+
+// schema is the schema of a directory or of a server.
+func (a *app) schema(c *cobra.Command, s *sorting, args []string) (string, error) {
+	if len(args) == 0 {
+		client, err := a.admin()
+		if err != nil {
+			return "", err
+		}
+		return client.Schema(c.Context())
+	}
+	files, err := readAccess(args[0])
+	if err != nil {
+		return "", err
+	}
+	zones, err := s.zones(c)
+	if err != nil {
+		return "", err
+	}
+	checked, err := server.CheckAccess(files, zones)
+	if wrong, ok := errors.AsType[source.Errors](err); ok {
+		return "", a.reportMistakes(args[0], api.AccessCheck{Errors: mistakes(wrong)})
+	}
+	return checked.Schema, err
 }

@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,13 +66,19 @@ func (a *app) show(v any, text func()) error {
 // printf prints for people.
 func (a *app) printf(format string, args ...any) { fmt.Fprintf(a.out, format, args...) }
 
-// table prints rows in columns under a header.
+// table prints rows in columns under a header. Columns without a value are left out.
 func (a *app) table(header []string, rows [][]string) {
-	styled := make([]string, len(header))
-	for i, cell := range header {
-		styled[i] = bold(cell)
+	shown := make([][]string, len(rows)+1)
+	for i, name := range header {
+		if !slices.ContainsFunc(rows, func(row []string) bool { return row[i] != "" }) {
+			continue
+		}
+		shown[0] = append(shown[0], bold(name))
+		for j, row := range rows {
+			shown[j+1] = append(shown[j+1], row[i])
+		}
 	}
-	columns(a.out, append([][]string{styled}, rows...))
+	columns(a.out, shown)
 }
 
 // fact is a name and what is said of it.

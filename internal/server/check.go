@@ -1,0 +1,31 @@
+package server
+
+import (
+	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/policy"
+)
+
+// Checked is what access files say that have no mistakes.
+type Checked struct {
+	Revision string // the content hash that they would have
+	Schema   string // the Cedar schema that their policies were checked against
+}
+
+// CheckAccess returns every mistake in access files that shows without the server they are for, as
+// [source.Errors]: files that they refer to are not looked for, and nobody is called. Zones are the names of the
+// time zones that policies may ask for.
+func CheckAccess(files map[string]string, timeZones []string) (Checked, error) {
+	locations, err := zones(timeZones)
+	if err != nil {
+		return Checked{}, err
+	}
+	cfg, err := access.Parse(files, accessKinds(kinds()))
+	if err != nil {
+		return Checked{}, err
+	}
+	engine, err := policy.Compile(cfg, locations)
+	if err != nil {
+		return Checked{}, err
+	}
+	return Checked{Revision: cfg.Hash, Schema: engine.Schema()}, nil
+}
