@@ -7,7 +7,6 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/access"
-	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/source"
@@ -25,16 +24,12 @@ func accessRoutes() []route {
 	}
 }
 
-// accessCaller reads what all calls about the access configuration have.
-func (c *call) accessCaller() (who broker.Caller, expected string, err error) {
-	if who, err = c.caller(); err != nil {
-		return who, "", err
+// expected reads the condition of a change, and that nothing else is asked.
+func (c *call) expected() (string, error) {
+	if _, err := c.query(); err != nil {
+		return "", err
 	}
-	if _, err = c.query(); err != nil {
-		return who, "", err
-	}
-	expected, err = c.ifMatch()
-	return who, expected, err
+	return c.ifMatch()
 }
 
 // ifMatch returns the revision in the If-Match header, or none.
@@ -58,14 +53,14 @@ func isRevision(text string) bool {
 
 func (c *call) applyAccess(in api.AccessRequest) (api.Revision, error) {
 	const op = "apply access files"
-	who, expected, err := c.accessCaller()
+	expected, err := c.expected()
 	if err != nil {
 		return api.Revision{}, err
 	}
-	if in.Files == nil {
-		return api.Revision{}, malformed("files is missing: an object of path to text")
+	if len(in.Files) == 0 {
+		return api.Revision{}, malformed("files is missing or empty: an object of path to text; a lock stops everything, if that is wanted")
 	}
-	applied, err := c.edge.Broker.Apply(c.r.Context(), who, in.Files, expected)
+	applied, err := c.edge.Broker.Apply(c.r.Context(), c.who, in.Files, expected)
 	if err != nil {
 		return api.Revision{}, refuseMistakes(op, err)
 	}
@@ -74,15 +69,14 @@ func (c *call) applyAccess(in api.AccessRequest) (api.Revision, error) {
 
 // checkAccess answers with the mistakes as its result: finding them is what was asked for.
 func (c *call) checkAccess(in api.AccessRequest) (api.AccessCheck, error) {
-	who, _, err := c.accessCaller()
-	if err != nil {
+	if _, err := c.query(); err != nil {
 		return api.AccessCheck{}, err
 	}
 	if in.Files == nil {
 		return api.AccessCheck{}, malformed("files is missing: an object of path to text")
 	}
 	out := api.AccessCheck{Revision: access.Hash(in.Files)}
-	err = c.edge.Broker.CheckAccess(c.r.Context(), who, in.Files)
+	err := c.edge.Broker.CheckAccess(c.r.Context(), c.who, in.Files)
 	if wrong, ok := errors.AsType[source.Errors](err); ok {
 		out.Errors = mistakes(wrong)
 		return out, nil
@@ -91,10 +85,6 @@ func (c *call) checkAccess(in api.AccessRequest) (api.AccessCheck, error) {
 }
 
 func (c *call) revisions(none) (page api.Page[api.Revision], err error) {
-	who, err := c.caller()
-	if err != nil {
-		return page, err
-	}
 	q, err := c.query("limit", "cursor")
 	if err != nil {
 		return page, err
@@ -103,7 +93,7 @@ func (c *call) revisions(none) (page api.Page[api.Revision], err error) {
 	if err != nil {
 		return page, err
 	}
-	found, active, next, err := c.edge.Broker.Revisions(c.r.Context(), who, cursor, limit)
+	found, active, next, err := c.edge.Broker.Revisions(c.r.Context(), c.who, cursor, limit)
 	if err != nil {
 		return page, err
 	}
@@ -115,7 +105,7 @@ func (c *call) revisions(none) (page api.Page[api.Revision], err error) {
 }
 
 func (c *call) activate(none) (api.Revision, error) {
-	who, expected, err := c.accessCaller()
+	expected, err := c.expected()
 	if err != nil {
 		return api.Revision{}, err
 	}
@@ -123,7 +113,7 @@ func (c *call) activate(none) (api.Revision, error) {
 	if !isRevision(id) {
 		return api.Revision{}, fault.New(fault.NotFound, "activate a revision", "no such revision")
 	}
-	applied, err := c.edge.Broker.Activate(c.r.Context(), who, id, expected)
+	applied, err := c.edge.Broker.Activate(c.r.Context(), c.who, id, expected)
 	if err != nil {
 		return api.Revision{}, refuseMistakes("activate revision "+id, err)
 	}
@@ -131,11 +121,10 @@ func (c *call) activate(none) (api.Revision, error) {
 }
 
 func (c *call) schema(none) (api.AccessSchema, error) {
-	who, _, err := c.accessCaller()
-	if err != nil {
+	if _, err := c.query(); err != nil {
 		return api.AccessSchema{}, err
 	}
-	if err := c.edge.Broker.Authorize(c.r.Context(), who, policy.Read); err != nil {
+	if err := c.edge.Broker.Authorize(c.r.Context(), c.who, policy.Read); err != nil {
 		return api.AccessSchema{}, err
 	}
 	view := c.edge.Broker.View()

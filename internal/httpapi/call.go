@@ -31,8 +31,9 @@ type call struct {
 	r      *http.Request
 	id     string // the request ID
 	route  string // for logs: the pattern, never the path itself
-	status int    // of the answer; 200 unless the call says otherwise
-	wrote  bool   // the head of the answer is out
+	who    broker.Caller
+	status int  // of the answer; 200 unless the call says otherwise
+	wrote  bool // the head of the answer is out
 }
 
 // handler wraps what serves a call with everything that all calls have: the request ID, containment of panics,
@@ -106,20 +107,23 @@ func (c *call) send(media string, body []byte) error {
 	return nil
 }
 
-// caller is who calls: by the evidence shown where there is any, else by the connection. So a holder who comes
-// over the socket with a lease token is the holder, not an administrator.
-func (c *call) caller() (broker.Caller, error) {
-	who := broker.Caller{Origin: broker.Origin{Request: c.id, SourceIP: sourceIP(c.r, c.edge.TrustedProxies)}}
-	var err error
-	if who.Evidence, err = bearer(c.r.Header); err != nil || !who.Evidence.IsZero() {
-		return who, err
+// meet finds out who calls: by the evidence shown where there is any, else by the connection. So a holder who comes
+// over the socket with a lease token is the holder, not an administrator. Whether the evidence is good is the
+// broker's to say.
+func (c *call) meet() (err error) {
+	c.who.Origin = broker.Origin{Request: c.id, SourceIP: sourceIP(c.r, c.edge.TrustedProxies)}
+	if c.who.Evidence, err = bearer(c.r.Header); err != nil || !c.who.Evidence.IsZero() {
+		return err
 	}
 	peer, local := c.r.Context().Value(peerKey{}).(Peer)
-	if local && !peer.MayManage {
-		return who, fault.New(fault.Denied, "administer", fmt.Sprintf("user %d is no administrator here; see admins in daypass.yaml", peer.UID))
+	switch {
+	case !local:
+		return fault.New(fault.Unauthenticated, "read the Authorization header", "send a workload token or a lease token as Authorization: Bearer")
+	case !peer.MayManage:
+		return fault.New(fault.Denied, "administer", fmt.Sprintf("user %d is no administrator here; see admins in daypass.yaml", peer.UID))
 	}
-	who.Local, who.UID = local, peer.UID
-	return who, nil
+	c.who.Local, c.who.UID = true, peer.UID
+	return nil
 }
 
 // bearer returns the token of the one Authorization header, or none.

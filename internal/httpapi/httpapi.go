@@ -75,7 +75,7 @@ func New(cfg Config) http.Handler {
 	table := e.routes()
 	methods := map[string][]string{}
 	for _, r := range table {
-		e.mux.Handle(r.method+" "+r.path, e.handler(r.serve))
+		e.mux.Handle(r.method+" "+r.path, e.handler(r.guarded()))
 		methods[r.path] = append(methods[r.path], r.method)
 	}
 	for pattern, allowed := range methods {

@@ -72,10 +72,6 @@ func (c *call) acquire() error {
 func (c *call) acquireRequest() (broker.AcquireRequest, error) {
 	var body api.AcquireRequest
 	var request broker.AcquireRequest
-	who, err := c.caller()
-	if err != nil {
-		return request, err
-	}
 	if _, err := c.query(); err != nil {
 		return request, err
 	}
@@ -86,7 +82,7 @@ func (c *call) acquireRequest() (broker.AcquireRequest, error) {
 	if err := decode(c, api.MaxBody, &body); err != nil {
 		return request, err
 	}
-	request = broker.AcquireRequest{Evidence: who.Evidence, Role: body.Role, Reason: body.Reason, Key: key, Origin: who.Origin}
+	request = broker.AcquireRequest{Evidence: c.who.Evidence, Role: body.Role, Reason: body.Reason, Key: key, Origin: c.who.Origin}
 	if body.TTL != nil {
 		request.TTL = time.Duration(*body.TTL)
 		if request.TTL < time.Second {
@@ -111,32 +107,19 @@ func (c *call) leaseID() (lease.ID, error) {
 	return id, nil
 }
 
-// onLease reads caller and lease of a call about one lease.
-func (c *call) onLease() (who broker.Caller, id lease.ID, err error) {
-	if who, err = c.caller(); err != nil {
-		return who, "", err
-	}
-	id, err = c.leaseID()
-	return who, id, err
-}
-
 func (c *call) lease(none) (api.Lease, error) {
-	who, id, err := c.onLease()
+	id, err := c.leaseID()
 	if err != nil {
 		return api.Lease{}, err
 	}
 	if _, err := c.query(); err != nil {
 		return api.Lease{}, err
 	}
-	l, err := c.edge.Broker.Lease(c.r.Context(), who, id)
+	l, err := c.edge.Broker.Lease(c.r.Context(), c.who, id)
 	return wireLease(l), err
 }
 
 func (c *call) leases(none) (page api.Page[api.Lease], err error) {
-	who, err := c.caller()
-	if err != nil {
-		return page, err
-	}
 	q, err := c.query("principal", "role", "target", "state", "limit", "cursor")
 	if err != nil {
 		return page, err
@@ -149,7 +132,7 @@ func (c *call) leases(none) (page api.Page[api.Lease], err error) {
 	if err != nil {
 		return page, err
 	}
-	found, next, err := c.edge.Broker.Leases(c.r.Context(), who, filter, cursor, limit)
+	found, next, err := c.edge.Broker.Leases(c.r.Context(), c.who, filter, cursor, limit)
 	if err != nil {
 		return page, err
 	}
@@ -191,7 +174,7 @@ func (c *call) leaseFilter(q query) (f store.Filter, err error) {
 }
 
 func (c *call) renew(in api.RenewRequest) (api.Lease, error) {
-	who, id, err := c.onLease()
+	id, err := c.leaseID()
 	if err != nil {
 		return api.Lease{}, err
 	}
@@ -204,12 +187,12 @@ func (c *call) renew(in api.RenewRequest) (api.Lease, error) {
 			return api.Lease{}, malformed("a ttl is at least 1s")
 		}
 	}
-	l, _, err := c.edge.Broker.Renew(c.r.Context(), who, id, ttl)
+	l, _, err := c.edge.Broker.Renew(c.r.Context(), c.who, id, ttl)
 	return wireLease(l), err
 }
 
 func (c *call) release(none) (api.Lease, error) {
-	who, id, err := c.onLease()
+	id, err := c.leaseID()
 	if err != nil {
 		return api.Lease{}, err
 	}
@@ -222,7 +205,7 @@ func (c *call) release(none) (api.Lease, error) {
 		return api.Lease{}, err
 	}
 	c.allow(answerTime + wait)
-	l, err := c.edge.Broker.Release(c.r.Context(), who, id, wait)
+	l, err := c.edge.Broker.Release(c.r.Context(), c.who, id, wait)
 	if l.State != lease.Revoked {
 		c.status = http.StatusAccepted
 	}

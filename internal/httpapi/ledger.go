@@ -77,11 +77,7 @@ func (c *call) ledgerView() ledgerView { return ledgerView{c.r.Context(), c.edge
 // known refuses callers whose evidence is bad. Checkpoints and proofs tell nobody anything but that what they hold
 // is true, so that whoever has a lease may ask.
 func (c *call) known() error {
-	who, err := c.caller()
-	if err != nil {
-		return err
-	}
-	return c.edge.Broker.Identify(c.r.Context(), who)
+	return c.edge.Broker.Identify(c.r.Context(), c.who)
 }
 
 func (c *call) checkpoint() error {
@@ -114,12 +110,8 @@ func (c *call) entries(none) (page api.Page[api.LedgerEntry], err error) {
 	if err != nil {
 		return page, err
 	}
-	who, err := c.caller()
-	if err != nil {
-		return page, err
-	}
 	// Entries name roles and targets and tell who is busy: they are for those who may read the installation.
-	if err := c.edge.Broker.Authorize(c.r.Context(), who, policy.Read); err != nil {
+	if err := c.edge.Broker.Authorize(c.r.Context(), c.who, policy.Read); err != nil {
 		return page, err
 	}
 	leaves, err := c.ledgerView().leaves(from, limit)

@@ -20,10 +20,6 @@ func lockRoutes() []route {
 }
 
 func (c *call) lock(in api.LockRequest) (api.Lock, error) {
-	who, err := c.caller()
-	if err != nil {
-		return api.Lock{}, err
-	}
 	if _, err := c.query(); err != nil {
 		return api.Lock{}, err
 	}
@@ -42,7 +38,7 @@ func (c *call) lock(in api.LockRequest) (api.Lock, error) {
 	if in.ExpiresAt != nil {
 		request.ExpiresAt = in.ExpiresAt.Time
 	}
-	lock, err := c.edge.Broker.Lock(c.r.Context(), who, request)
+	lock, err := c.edge.Broker.Lock(c.r.Context(), c.who, request)
 	out := wireLock(lock)
 	if in.DryRun {
 		out.ID, out.DryRun = "", true
@@ -53,10 +49,6 @@ func (c *call) lock(in api.LockRequest) (api.Lock, error) {
 }
 
 func (c *call) locks(none) (page api.Page[api.Lock], err error) {
-	who, err := c.caller()
-	if err != nil {
-		return page, err
-	}
 	q, err := c.query("limit", "cursor")
 	if err != nil {
 		return page, err
@@ -65,7 +57,7 @@ func (c *call) locks(none) (page api.Page[api.Lock], err error) {
 	if err != nil {
 		return page, err
 	}
-	found, next, err := c.edge.Broker.Locks(c.r.Context(), who, cursor, limit)
+	found, next, err := c.edge.Broker.Locks(c.r.Context(), c.who, cursor, limit)
 	if err != nil {
 		return page, err
 	}
@@ -86,10 +78,6 @@ func (c *call) recordID(what string) (string, error) {
 }
 
 func (c *call) unlock(none) (api.Lock, error) {
-	who, err := c.caller()
-	if err != nil {
-		return api.Lock{}, err
-	}
 	if _, err := c.query(); err != nil {
 		return api.Lock{}, err
 	}
@@ -97,15 +85,11 @@ func (c *call) unlock(none) (api.Lock, error) {
 	if err != nil {
 		return api.Lock{}, err
 	}
-	lock, err := c.edge.Broker.Unlock(c.r.Context(), who, id)
+	lock, err := c.edge.Broker.Unlock(c.r.Context(), c.who, id)
 	return wireLock(lock), err
 }
 
 func (c *call) decision(none) (api.Decision, error) {
-	who, err := c.caller()
-	if err != nil {
-		return api.Decision{}, err
-	}
 	if _, err := c.query(); err != nil {
 		return api.Decision{}, err
 	}
@@ -113,7 +97,7 @@ func (c *call) decision(none) (api.Decision, error) {
 	if err != nil {
 		return api.Decision{}, err
 	}
-	d, err := c.edge.Broker.Decision(c.r.Context(), who, id)
+	d, err := c.edge.Broker.Decision(c.r.Context(), c.who, id)
 	if err != nil {
 		return api.Decision{}, err
 	}

@@ -37,14 +37,10 @@ func operationRoutes() []route {
 
 // administrator refuses everybody but those who may read the installation.
 func (c *call) administrator() error {
-	who, err := c.caller()
-	if err != nil {
-		return err
-	}
 	if _, err := c.query(); err != nil {
 		return err
 	}
-	return c.edge.Broker.Authorize(c.r.Context(), who, policy.Read)
+	return c.edge.Broker.Authorize(c.r.Context(), c.who, policy.Read)
 }
 
 func (c *call) readStatus(none) (api.Status, error) {
@@ -102,6 +98,9 @@ func (c *call) scrape() error {
 	hop, err := netip.ParseAddrPort(c.r.RemoteAddr)
 	near := err == nil && hop.Addr().Unmap().IsLoopback() && len(c.edge.TrustedProxies) == 0
 	if !near {
+		if err := c.meet(); err != nil {
+			return err
+		}
 		if err := c.administrator(); err != nil {
 			return err
 		}

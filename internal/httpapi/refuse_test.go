@@ -22,7 +22,7 @@ var endpoints = []struct {
 	{"GET", "/v1/locks", "", false},
 	{"DELETE", "/v1/locks/aaaaaaaaaaaaaaaaaaaa", "", false},
 	{"GET", "/v1/decisions/aaaaaaaaaaaaaaaaaaaa", "", false},
-	{"PUT", "/v1/access", `{"files":{}}`, false},
+	{"PUT", "/v1/access", `{"files":{"a.txt":""}}`, false},
 	{"POST", "/v1/access/check", `{"files":{}}`, false},
 	{"GET", "/v1/access/revisions", "", false},
 	{"POST", "/v1/access/revisions/" + strings.Repeat("0", 64) + "/activate", "", false},

@@ -161,6 +161,9 @@ func newRig(t testing.TB, change func(*server.Config)) *rig {
 		return (&net.Dialer{}).DialContext(ctx, "unix", cfg.Socket)
 	}}}
 	t.Cleanup(r.local.CloseIdleConnections)
+	if got := r.ask(t, "GET", "/readyz", ""); got.status != 200 {
+		t.Fatalf("not ready: %s\n%s", got.body, r.log.String())
+	}
 	return r
 }
 

@@ -70,6 +70,20 @@ func read(c *call, hasBody bool, limit int64, into any) error {
 	return decode(c, limit, into)
 }
 
+// guarded is what serves a route, behind a look at who calls: strangers learn nothing of what is wrong with a
+// request, and their bodies are not read.
+func (r route) guarded() func(*call) error {
+	if r.open {
+		return r.serve
+	}
+	return func(c *call) error {
+		if err := c.meet(); err != nil {
+			return err
+		}
+		return r.serve(c)
+	}
+}
+
 // asking adds parameters of the query to a route.
 func (r route) asking(query ...parameter) route {
 	r.query = query

@@ -51,6 +51,9 @@ func (s *Server) listen() (err error) {
 // serve takes up what was active, then answers requests until ctx ends and those under way are done.
 func (s *Server) serve(ctx context.Context) error {
 	if err := s.load(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // told to stop before it began
+		}
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)

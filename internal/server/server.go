@@ -175,6 +175,9 @@ func (s *Server) Address() string { return s.tcp.Addr().String() }
 // VerifierKey is the public key of the ledger, as C2SP signed notes write it.
 func (s *Server) VerifierKey() string { return s.signer.VerifierKey() }
 
+// Handler is what the listeners serve, for tests that need no connection.
+func (s *Server) Handler() http.Handler { return s.handler }
+
 // Run serves until ctx ends, and returns when everything has come to rest: first the listeners close and requests
 // under way are answered, then the revoker records what it has under way, then the rest writes what it has
 // counted, then the store is drained. The first part that fails stops all of them.
