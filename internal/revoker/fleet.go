@@ -3,6 +3,7 @@ package revoker
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -200,7 +201,11 @@ func (m *Member) op(verb, leaseID string) string {
 func contained(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			what := fmt.Sprintf("%T", p) // the value may hold anything, such as the credential
+			if fromRuntime, ok := p.(runtime.Error); ok {
+				what = fromRuntime.Error()
+			}
+			err = fmt.Errorf("panic: %s\n%s", what, debug.Stack())
 		}
 	}()
 	return f()
