@@ -112,7 +112,7 @@ func (c *Client) once(ctx context.Context, k call) (answer, error) {
 	got.body, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return got, fmt.Errorf("%s %s: %w at %s: the answer broke off", k.method, k.path, ErrUnreachable, c.shown)
+		return got, fmt.Errorf("%w at %s: the answer broke off", ErrUnreachable, c.shown)
 	case len(got.body) > maxAnswer:
 		return got, fmt.Errorf("%s %s: the answer of %s is longer than %d bytes", k.method, k.path, c.shown, maxAnswer)
 	}
@@ -130,7 +130,7 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 		if cause := ctx.Err(); cause != nil {
 			err = cause
 		}
-		return nil, fmt.Errorf("%s %s: %w at %s: %w", k.method, k.path, ErrUnreachable, c.shown, unwrapURL(err))
+		return nil, fmt.Errorf("%w at %s: %w", ErrUnreachable, c.shown, unwrapURL(err))
 	}
 	if response.StatusCode >= 200 && response.StatusCode < 300 {
 		return response, nil

@@ -151,7 +151,7 @@ func (a *app) hints(err error) []string {
 		return problemHints(problem)
 	}
 	if errors.Is(err, client.ErrUnreachable) {
-		return []string{"is the server running there? daypass status shows it; daypass serve starts one"}
+		return []string{"is the server running there? --server and --socket name another; daypass serve starts one"}
 	}
 	return nil
 }

@@ -95,7 +95,7 @@ func (a *app) devCommand() *cobra.Command {
 			return a.serve(c.Context(), cfg, func(s *server.Server) {
 				a.tell("this server is for trying things, on this machine only")
 				a.hint("in another terminal: export DAYPASS_URL=%s DAYPASS_SOCKET=%s", s.URL(), cfg.Socket)
-				a.hint("then: daypass apply %s", cfg.Access)
+				a.hint("put access files into %s, and then: daypass apply %s", cfg.Access, cfg.Access)
 			})
 		},
 	}
