@@ -222,7 +222,7 @@ func TestReferenceOfTheAPI(t *testing.T) {
 func TestReferenceOfPostgreSQL(t *testing.T) {
 	var page strings.Builder
 	page.WriteString("# PostgreSQL\n\n" + generated)
-	page.WriteString("The sections `postgres` of [targets and roles](access-files.md). The administrator's rights: [a script](../howto/postgres-administrator.sql).\n")
+	page.WriteString("The sections `postgres` of [targets and roles](access-files.md). The administrator there: [how to give it](../howto/postgres-administrator.md).\n")
 	sections := structs(t, "../target/postgres/settings.go")
 	maps.Copy(sections, structs(t, "../target/postgres/rights.go"))
 	for _, part := range []struct{ title, path, typeName string }{
