@@ -34,7 +34,7 @@ type builder struct {
 	mu       sync.Mutex          // guards the fields below; held while the fleet changes
 	deployed map[string]deployed // by name
 	broken   map[string]string   // targets that could not be made, and why
-	retired  []retired
+	closing  sync.WaitGroup
 }
 
 // deployed is a target in the fleet.
@@ -42,12 +42,6 @@ type deployed struct {
 	fingerprint string
 	member      *revoker.Member
 	close       func()
-}
-
-// retired is a target that left the fleet and whose last calls may be under way.
-type retired struct {
-	at    time.Time
-	close func()
 }
 
 var _ broker.Builder = (*builder)(nil)
@@ -125,17 +119,20 @@ func (b *builder) put(ctx context.Context, t access.Target, draining bool) error
 	if order.mark, err = b.revoker.Mark(ctx, t.Name); err != nil {
 		return err
 	}
+	if there {
+		// First the old one lets go: a target may suffer only one of us. Its calls under way fail, and are tried again.
+		b.log.Info("a target is made anew: its settings changed", "target", t.Name)
+		b.end(old)
+		delete(b.deployed, t.Name)
+	}
 	opened, err := k.open(ctx, order)
 	if err != nil {
+		b.fleet.Remove(t.Name)
 		return err
 	}
 	member := revoker.NewMember(t.Name, t.Kind, opened.Target)
 	member.Drain(draining)
 	b.fleet.Put(member)
-	if there {
-		b.retired = append(b.retired, retired{time.Now(), old.close})
-		b.log.Info("a target was replaced: its settings changed", "target", t.Name)
-	}
 	b.deployed[t.Name] = deployed{print, member, opened.close}
 	return nil
 }
@@ -238,23 +235,32 @@ func (b *builder) recall(ctx context.Context, name string) error {
 // remove takes a target out of the fleet. The caller holds mu.
 func (b *builder) remove(name string) {
 	b.fleet.Remove(name)
-	b.retired = append(b.retired, retired{time.Now(), b.deployed[name].close})
+	b.end(b.deployed[name])
 	delete(b.deployed, name)
 	b.log.Info("a target was taken out of service", "target", name)
 }
 
-// tidy removes targets that have drained and closes those that left a while ago.
-func (b *builder) tidy(ctx context.Context, now time.Time) error {
-	const lastCalls = 2 * time.Minute
+// end closes a target and waits for it, but not longer than for a call that hangs.
+func (b *builder) end(d deployed) {
+	const patience = 5 * time.Second
+	closed := make(chan struct{})
+	b.closing.Go(func() {
+		defer close(closed)
+		d.close()
+	})
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-closed:
+	case <-timer.C:
+		b.log.Warn("a target takes long to close", "target", d.member.Name())
+	}
+}
+
+// tidy removes targets that have drained.
+func (b *builder) tidy(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.retired = slices.DeleteFunc(b.retired, func(r retired) bool {
-		if now.Sub(r.at) < lastCalls {
-			return false
-		}
-		go r.close() // it may wait for calls that hang
-		return true
-	})
 	live, err := b.live(ctx)
 	if err != nil {
 		return err
@@ -271,13 +277,11 @@ func (b *builder) tidy(ctx context.Context, now time.Time) error {
 func (b *builder) closeAll() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, r := range b.retired {
-		r.close()
-	}
 	for _, d := range b.deployed {
-		d.close()
+		b.end(d)
 	}
-	b.retired, b.deployed = nil, map[string]deployed{}
+	b.deployed = map[string]deployed{}
+	b.closing.Wait()
 }
 
 // faults returns the targets that could not be made, and why.

@@ -149,11 +149,11 @@ func (s *Server) keepHouse(ctx context.Context) error {
 			s.Reload(ctx)
 		case <-look.C:
 			s.readCertificate(false)
-		case now := <-tidy.C:
+		case <-tidy.C:
 			if len(s.builder.faults()) > 0 {
 				s.redeploy(ctx)
 			}
-			if err := s.builder.tidy(ctx, now); err != nil {
+			if err := s.builder.tidy(ctx); err != nil {
 				s.log.Error("tidy up the targets", "err", err)
 			}
 		case now := <-prune.C:

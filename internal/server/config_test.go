@@ -1,0 +1,156 @@
+package server_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/source"
+)
+
+// load writes and loads a configuration.
+func load(t *testing.T, text string) (server.Config, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "daypass.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return server.Load(path)
+}
+
+// whole is the configuration that the design shows.
+const whole = `listen: 127.0.0.1:8420
+url: https://daypass.example.com
+tls: {certificate: /etc/daypass/tls.crt, key: /etc/daypass/tls.key}
+socket: /run/daypass/admin.sock
+admins: {uids: [0, 1000], gids: [], issuers: [staff]}
+store: sqlite:///var/lib/daypass/daypass.db
+master_key: file:///var/lib/daypass/master.key
+secrets_dir: /etc/daypass/secrets
+access: /etc/daypass/access
+trusted_proxies: [10.0.0.0/8]
+time_zones: [Europe/Berlin]
+limits: {leases_per_principal: 50, acquire_rate: 90/m}
+retention: {leases: 90d, decisions: 720h}
+log: {level: info, format: json}
+`
+
+func TestTheWholeConfigurationIsRead(t *testing.T) {
+	cfg, err := load(t, whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.URL != "https://daypass.example.com" || cfg.Limits.AcquireRate != 1.5 || cfg.Limits.LeasesPerPrincipal != 50 ||
+		time.Duration(cfg.Retention.Decisions) != 720*time.Hour || time.Duration(cfg.Retention.Leases) != 90*24*time.Hour ||
+		len(cfg.Admins.UIDs) != 2 || cfg.TrustedProxies[0].String() != "10.0.0.0/8" {
+		t.Errorf("read as %+v", cfg)
+	}
+}
+
+func TestAnEmptyConfigurationIsSafe(t *testing.T) {
+	cfg, err := load(t, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Listen != "127.0.0.1:8420" || cfg.Limits.AcquireRate != 10 || cfg.Limits.LeasesPerPrincipal != 100 {
+		t.Errorf("it means %+v", cfg)
+	}
+}
+
+func TestMistakesOfAConfigurationHaveTheirPlace(t *testing.T) {
+	for _, c := range []struct{ what, text, says string }{
+		{"an unknown field", "listn: 127.0.0.1:1\n", `did you mean "listen"`},
+		{"a field twice", "url: http://localhost:1\nurl: http://localhost:2\n", "given twice"},
+		{"an address without TLS", "listen: 0.0.0.0:8420\nurl: https://d.example\n", "in clear"},
+		{"all addresses without TLS", "listen: :8420\nurl: https://d.example\n", "in clear"},
+		{"TLS without a key", "tls: {certificate: /a}\n", "certificate and key"},
+		{"no URL off loopback", "listen: 0.0.0.0:1\ntls: {certificate: /a, key: /b}\n", "url is missing"},
+		{"a URL with a slash", "url: https://d.example/\n", "slash"},
+		{"a URL without TLS", "url: http://d.example\n", "not https"},
+		{"a URL with a user", "url: https://u:p@d.example\n", "user, query"},
+		{"a relative path", "secrets_dir: secrets\n", "not an absolute path"},
+		{"a store that is none", "store: /var/lib/x.db\n", "names no file"},
+		{"a PostgreSQL store", "store: postgres://u@h/d\n", "not there yet"},
+		{"an inline key", "master_key: c2VjcmV0\n", "master key"},
+		{"a zone that is none", "time_zones: [Europe/Atlantis]\n", "Atlantis"},
+		{"a rate without a unit", "limits: {acquire_rate: \"10\"}\n", "rate"},
+		{"a period in weeks", "retention: {leases: 2w}\n", "period"},
+		{"a level that is none", "log: {level: loud}\n", "level"},
+		{"a proxy that is no network", "trusted_proxies: [10.0.0.1]\n", "trusted_proxies"},
+		{"an issuer's name that is none", "admins: {issuers: [Staff]}\n", "cannot be the name"},
+		{"a negative limit", "limits: {leases_per_principal: -1}\n", "negative"},
+		{"a second document", "listen: 127.0.0.1:1\n---\nurl: x\n", "second document"},
+		{"a socket with a long path", "socket: /" + strings.Repeat("s", 120) + "\n", "at most 107"},
+	} {
+		_, err := load(t, c.text)
+		wrong, ok := errors.AsType[source.Errors](err)
+		if !ok || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v", c.what, err)
+			continue
+		}
+		if wrong[0].Line == 0 || !strings.HasSuffix(wrong[0].File, "daypass.yaml") {
+			t.Errorf("%s has no place: %v", c.what, wrong[0])
+		}
+	}
+}
+
+func TestInitMakesWhatIsMissingAndNothingElse(t *testing.T) {
+	dir := t.TempDir()
+	cfg := server.Config{Store: "sqlite://" + dir + "/a/d.db", MasterKey: "file://" + dir + "/b/k", SecretsDir: dir, Socket: "none"}
+	made, err := server.Init(t.Context(), cfg)
+	if err != nil || !strings.Contains(strings.Join(made, "\n"), "made the master key") {
+		t.Fatalf("%v, %v", made, err)
+	}
+	key, err := os.ReadFile(filepath.Join(dir, "b/k"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made, err = server.Init(t.Context(), cfg); err != nil || strings.Contains(strings.Join(made, "\n"), "made the") {
+		t.Errorf("again: %v, %v", made, err)
+	}
+	if again, err := os.ReadFile(filepath.Join(dir, "b/k")); err != nil || string(again) != string(key) {
+		t.Error("the master key was replaced")
+	}
+	for _, name := range []string{"a/d.db", "b/k"} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", name, info.Mode(), err)
+		}
+	}
+}
+
+func TestAServerWithTheWrongKeyDoesNotStart(t *testing.T) {
+	dir := t.TempDir()
+	cfg := server.Config{Listen: "127.0.0.1:0", Store: "sqlite://" + dir + "/d.db", MasterKey: "file://" + dir + "/k", SecretsDir: dir, Socket: "none"}
+	if _, err := server.New(t.Context(), cfg, server.Options{}); err == nil || !strings.Contains(hint(err), "daypass init") {
+		t.Errorf("with nothing there: %v (%s)", err, hint(err))
+	}
+	if _, err := server.Init(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir+"/k", dir+"/old"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.Init(t.Context(), cfg); err == nil || !strings.Contains(hint(err), "restore the master key") {
+		t.Errorf("init made a new key for an old store: %v", err)
+	}
+	other := cfg
+	other.Store = "sqlite://" + dir + "/e.db"
+	if _, err := server.Init(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.New(t.Context(), cfg, server.Options{}); err == nil || !strings.Contains(err.Error(), "does not belong to the store") {
+		t.Errorf("with another key: %v", err)
+	}
+}
+
+func hint(err error) string {
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		return h.Hint()
+	}
+	return ""
+}
