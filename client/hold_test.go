@@ -170,22 +170,26 @@ func TestAServerOutOfReachIsAskedUntilTheLastMoment(t *testing.T) {
 	})
 }
 
-func TestTheLeaseTokenRenewsWhereEvidenceIsSpent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := &desk{life: 15 * time.Minute}
-		lease := d.acquire(t)
-		d.refuse = func(r *http.Request) *api.Problem {
-			if r.Header.Get("Authorization") == "Bearer evidence" {
-				return &api.Problem{Status: 401, Code: "unauthenticated"}
-			}
-			return nil
+func TestTheLeaseTokenRenewsWhereEvidenceIsSpentOrAnothers(t *testing.T) {
+	for status, code := range map[int]string{401: "unauthenticated", 404: "not_found"} {
+		synctest.Test(t, func(t *testing.T) { renewByToken(t, &api.Problem{Status: status, Code: code}) })
+	}
+}
+
+func renewByToken(t *testing.T, refusal *api.Problem) {
+	d := &desk{life: 15 * time.Minute}
+	lease := d.acquire(t)
+	d.refuse = func(r *http.Request) *api.Problem {
+		if r.Header.Get("Authorization") == "Bearer evidence" {
+			return refusal
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 59*time.Minute)
-		defer cancel()
-		if err := lease.Hold(ctx); err != nil || len(d.renews) != 5 || d.renews[0] != "lease-token" {
-			t.Errorf("renewed by %v: %v", d.renews, err)
-		}
-	})
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 59*time.Minute)
+	defer cancel()
+	if err := lease.Hold(ctx); err != nil || len(d.renews) != 5 || d.renews[0] != "lease-token" {
+		t.Errorf("renewed by %v: %v", d.renews, err)
+	}
 }
 
 func TestAnUnknownLeaseIsGone(t *testing.T) {

@@ -137,10 +137,11 @@ func (l *Lease) renew(ctx context.Context, ttl *api.Duration) (info api.Lease, d
 	return info, got.date, nil
 }
 
-// isUnproven reports whether a call failed for want of good evidence.
+// isUnproven reports whether a call failed because our evidence is none, is bad, or is not the holder's: another
+// job of a pipeline has another subject.
 func isUnproven(err error) bool {
 	problem, ok := errors.AsType[*api.Problem](err)
-	return errors.Is(err, ErrNoToken) || ok && problem.Status == http.StatusUnauthorized
+	return errors.Is(err, ErrNoToken) || ok && (problem.Status == http.StatusUnauthorized || problem.Status == http.StatusNotFound)
 }
 
 // Release ends the lease and with it the credential. With a wait, at most [api.MaxWait], the server answers when
