@@ -53,14 +53,14 @@ func (o operation) answer() string {
 }
 
 func (c content) typeText() string {
-	for _, media := range slices.Sorted(maps.Keys(c.Content)) {
-		text := c.Content[media].Schema.typeText()
-		if media != "application/json" {
-			text = "`" + media + "`"
-		}
-		return text
+	if answer, ok := c.Content["application/json"]; ok {
+		return answer.Schema.typeText()
 	}
-	return ""
+	var others []string
+	for _, media := range slices.Sorted(maps.Keys(c.Content)) {
+		others = append(others, "`"+media+"`")
+	}
+	return strings.Join(others, ", ")
 }
 
 // typeText is a schema in a few words, linked where it has a section of its own.

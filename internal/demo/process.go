@@ -166,3 +166,6 @@ func (p *process) stop(signal syscall.Signal) error {
 	<-p.done
 	return fmt.Errorf("%s did not stop in 10 s and was killed", p.name)
 }
+
+// end stops a process whose fate no longer matters: what it was to show has been seen, or has failed.
+func (p *process) end() { _ = p.stop(syscall.SIGTERM) }

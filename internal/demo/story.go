@@ -145,7 +145,7 @@ func showRun(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	defer job.stop(syscall.SIGTERM)
+	defer job.end()
 	if _, err := job.line(ctx, "I see 3 orders"); err != nil {
 		return err
 	}
@@ -236,7 +236,7 @@ func showDenied(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	defer job.stop(syscall.SIGTERM)
+	defer job.end()
 	code, err := job.wait(ctx)
 	if err != nil {
 		return err
@@ -283,7 +283,7 @@ func showCrash(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	defer job.stop(syscall.SIGTERM)
+	defer job.end()
 	s.output("I am " + l.name)
 	s.command("kill -9 $(pidof daypass serve)")
 	if err := syscall.Kill(s.server.cmd.Process.Pid, syscall.SIGKILL); err != nil {
@@ -319,7 +319,7 @@ func showLock(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	defer job.stop(syscall.SIGTERM)
+	defer job.end()
 	s.output("I am " + l.name)
 	args := []string{"lock", "--role", "orders-readonly", "--reason", "runner compromised"}
 	s.command(`daypass lock --role orders-readonly --reason "runner compromised"`)
@@ -354,7 +354,7 @@ func (s *stage) refusedUnderLock(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer again.stop(syscall.SIGTERM)
+	defer again.end()
 	code, err := again.wait(ctx)
 	if err != nil {
 		return err
