@@ -13,7 +13,7 @@ const turns = 2
 
 // acquire measures acquisitions of a PostgreSQL login against the same SQL by hand.
 func acquire(ctx context.Context, s settings) error {
-	fmt.Printf("\n## Acquire a PostgreSQL login (`IN ROLE`)\n\n| PostgreSQL | SCRAM rounds | callers | by hand /s | Daypass /s | ratio | p50 by hand | p50 Daypass | p99 Daypass | errors |\n|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	fmt.Printf("\n## Acquire a PostgreSQL login (`IN ROLE`)\n\n| PostgreSQL | SCRAM rounds | callers | by hand /s | Daypass /s | ratio | p50 by hand | p50 Daypass | p99 Daypass | broker CPU per lease | errors |\n|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, version := range s.versions {
 		if err := acquireAt(ctx, s, version); err != nil {
 			return err
@@ -33,12 +33,12 @@ func acquireAt(ctx context.Context, s settings, version int) error {
 		rounds int
 	}{{"member", 4096}, {"member-fast", 1}} {
 		for _, callers := range []int{1, 16, 64} {
-			byHand, ours, err := compare(ctx, s, r, kind.role, kind.rounds, callers)
+			byHand, ours, cpu, err := compare(ctx, s, r, kind.role, kind.rounds, callers)
 			if err != nil {
 				return err
 			}
-			fmt.Printf("| %d | %d | %d | %.0f | %.0f | %.2f | %s | %s | %s | %d |\n", version, kind.rounds, callers, byHand.rate(), ours.rate(),
-				ours.rate()/byHand.rate(), ms(byHand.quantile(0.5)), ms(ours.quantile(0.5)), ms(ours.quantile(0.99)), byHand.failed+ours.failed)
+			fmt.Printf("| %d | %d | %d | %.0f | %.0f | %.2f | %s | %s | %s | %s | %d |\n", version, kind.rounds, callers, byHand.rate(), ours.rate(),
+				ours.rate()/byHand.rate(), ms(byHand.quantile(0.5)), ms(ours.quantile(0.5)), ms(ours.quantile(0.99)), ms(cpu/time.Duration(max(1, len(ours.laps)))), byHand.failed+ours.failed)
 			if ours.failure != nil {
 				fmt.Printf("\nlast error: %v\n", ours.failure)
 			}
@@ -47,27 +47,29 @@ func acquireAt(ctx context.Context, s settings, version int) error {
 	return nil
 }
 
-// compare lets floor and broker take turns.
-func compare(ctx context.Context, s settings, r *rig.Rig, role string, rounds, callers int) (byHand, ours sample, err error) {
+// compare lets floor and broker take turns. It also returns the processor time that the broker took.
+func compare(ctx context.Context, s settings, r *rig.Rig, role string, rounds, callers int) (byHand, ours sample, cpu time.Duration, err error) {
 	for range turns {
 		h, err := newHand(ctx, r, callers, rounds)
 		if err != nil {
-			return byHand, ours, err
+			return byHand, ours, cpu, err
 		}
 		byHand.join(load(ctx, callers, s.slice/turns, endless, h.create))
 		if err := h.drop(ctx); err != nil {
-			return byHand, ours, err
+			return byHand, ours, cpu, err
 		}
 		clients, err := workloads(r, callers)
 		if err != nil {
-			return byHand, ours, err
+			return byHand, ours, cpu, err
 		}
+		before := processorTime(r.BrokerPID())
 		ours.join(load(ctx, callers, s.slice/turns, endless, acquireRole(clients, role)))
+		cpu += processorTime(r.BrokerPID()) - before
 		if err := clearLeases(ctx, r); err != nil {
-			return byHand, ours, err
+			return byHand, ours, cpu, err
 		}
 	}
-	return byHand, ours, nil
+	return byHand, ours, cpu, nil
 }
 
 // live measures acquisitions of a role with grants on ten tables while many logins live, against membership with

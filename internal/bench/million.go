@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
 	"os"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver of the store's file
@@ -68,6 +70,19 @@ func measureStore(ctx context.Context, s settings, r *rig.Rig, n int) error {
 		fmt.Printf("\nlast of %d errors: %v\n", got.failed, got.failure)
 	}
 	return nil
+}
+
+// processorTime is what a process has used so far, in user mode and in the kernel, or 0 where nobody tells.
+func processorTime(pid int) time.Duration {
+	const userTicks, kernelTicks, tick = 11, 12, 10 * time.Millisecond // proc(5), after the name in brackets
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	user, _ := strconv.ParseInt(fields[userTicks], 10, 64)
+	kernel, _ := strconv.ParseInt(fields[kernelTicks], 10, 64)
+	return time.Duration(user+kernel) * tick
 }
 
 var residentLine = regexp.MustCompile(`VmRSS:\s+(\d+) kB`)
