@@ -21,6 +21,7 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/client"
+	"github.com/daypass/daypass/internal/server"
 	"github.com/daypass/daypass/internal/testissuer"
 )
 
@@ -279,5 +280,62 @@ func TestStoppingAnswersWhatIsUnderWay(t *testing.T) {
 	}
 	if len(known) != held {
 		t.Errorf("%d leases live, callers hold %d", len(known), held)
+	}
+}
+
+func TestAServerThatCannotListenLetsGoOfItsStore(t *testing.T) {
+	r := newRig(t)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	if _, err := server.Init(t.Context(), r.cfg); err != nil {
+		t.Fatal(err)
+	}
+	busy := r.cfg
+	busy.Listen = taken.Addr().String()
+	if _, err := server.New(t.Context(), busy, server.Options{}); err == nil {
+		t.Fatal("it listens on an address that is taken")
+	}
+	r.start(t)
+}
+
+func TestATargetWithoutItsSecretKeepsNobodyElseFromServing(t *testing.T) {
+	r := newRig(t).start(t)
+	acquire(t, r.workload(t, testissuer.Run{}))
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	secret := filepath.Join(r.dir, "secrets/orders-db")
+	if err := os.Rename(secret, secret+".gone"); err != nil {
+		t.Fatal(err)
+	}
+	r.start(t)
+	if _, err := r.workload(t, testissuer.Run{}).Acquire(t.Context(), api.AcquireRequest{Role: "orders-readonly"}); err == nil {
+		t.Error("a target without its secret granted")
+	}
+	status, err := r.administrator(t).Status(t.Context())
+	if err != nil || !strings.Contains(fmt.Sprint(status.Warnings), "not in service") || strings.Contains(fmt.Sprint(status), adminPassword) {
+		t.Errorf("status: %+v, %v", status, err)
+	}
+	if err := os.Rename(secret+".gone", secret); err != nil {
+		t.Fatal(err)
+	}
+	r.Reload(t.Context())
+	acquire(t, r.workload(t, testissuer.Run{}))
+}
+
+// TestThePasswordOfTheAdministratorCanChange replaces it at the server and in the file, under live leases.
+func TestThePasswordOfTheAdministratorCanChange(t *testing.T) {
+	r := newRig(t).start(t)
+	lease := acquire(t, r.workload(t, testissuer.Run{}))
+	r.must(t, fmt.Sprintf("alter role %s password 'another-one'", r.admin))
+	r.write(t, "secrets/orders-db", "another-one")
+	r.Reload(t.Context())
+	acquire(t, r.workload(t, testissuer.Run{}))
+	released, err := lease.Release(t.Context(), 20*time.Second)
+	if err != nil || released.State != "revoked" {
+		t.Errorf("released: %+v, %v", released, err)
 	}
 }

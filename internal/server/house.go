@@ -141,6 +141,7 @@ func (s *Server) keepHouse(ctx context.Context) error {
 	defer tidy.Stop()
 	defer look.Stop()
 	defer prune.Stop()
+	healths := map[string]string{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -156,12 +157,41 @@ func (s *Server) keepHouse(ctx context.Context) error {
 			if err := s.builder.tidy(ctx); err != nil {
 				s.log.Error("tidy up the targets", "err", err)
 			}
+			healths = s.tellHealth(ctx, healths)
 		case now := <-prune.C:
 			if err := s.prune(ctx, now); err != nil {
 				s.log.Error("delete what retention lets go", "err", err)
 			}
 		}
 	}
+}
+
+// tellHealth logs what got better or worse since the last look, and returns how it is now.
+func (s *Server) tellHealth(ctx context.Context, before map[string]string) map[string]string {
+	status, err := s.Status(ctx)
+	if err != nil {
+		s.log.Error("read the status", "err", err)
+		return before
+	}
+	now := map[string]string{}
+	tell := func(what, name, health, text string) {
+		key := what + " " + name
+		now[key] = health
+		switch was := before[key]; {
+		case health == was:
+		case health == healthFailing:
+			s.log.Warn("it fails: "+what, what, name, "err", text)
+		case was == healthFailing:
+			s.log.Info("it works again: "+what, what, name)
+		}
+	}
+	for _, t := range status.Targets {
+		tell("target", t.Name, t.Health, t.Error)
+	}
+	for _, i := range status.Issuers {
+		tell("issuer", i.Name, i.Health, i.Error)
+	}
+	return now
 }
 
 // prune deletes what retention lets go, in pages that leave the store to others in between.
