@@ -38,8 +38,8 @@ func ownTemp(t *testing.T) string {
 	return dir
 }
 
-// The demo checks each of its claims against the database itself, for the promises P1, P2, P4 and P5 of
-// THREAT_MODEL.md. So it is a test of the whole.
+// THREAT_MODEL promises 1, 2, 4 and 5: the demo checks each of its claims against the database itself, so it is a
+// test of the whole.
 func TestTheDemoHoldsWhatItClaims(t *testing.T) {
 	bin, temp := binaries(t), ownTemp(t)
 	var out bytes.Buffer
