@@ -18,17 +18,14 @@ func TestReferenceOfTargets(t *testing.T) {
 		"the rest it has proved. Nobody may skip that credentials work, end, and end alone.\n\n")
 	kinds := targetKinds(t)
 	page.WriteString("| Capability | " + strings.Join(kinds, " | ") + " |\n|---|" + strings.Repeat("---|", len(kinds)) + "\n")
-	meanings := constComments(t, "../target/targettest/targettest.go", "Capability")
+	cases := casesOf(t)
 	skips := map[string]map[string]string{}
 	for _, kind := range kinds {
 		skips[kind] = skipsOf(t, kind)
 	}
 	for _, capability := range targettest.Capabilities() {
 		name := strings.ReplaceAll(string(capability), "-", " ")
-		if meaning := meanings[string(capability)]; meaning != "" {
-			name += ": " + meaning
-		}
-		fmt.Fprintf(&page, "| %s |", name)
+		fmt.Fprintf(&page, "| %s: %s |", name, strings.Join(cases[string(capability)], "; "))
 		for _, kind := range kinds {
 			cell := "proved"
 			if reason, ok := skips[kind][string(capability)]; ok {
@@ -39,6 +36,24 @@ func TestReferenceOfTargets(t *testing.T) {
 		page.WriteString("\n")
 	}
 	compare(t, "reference/targets.md", page.String())
+}
+
+// casesOf returns the sentences of the suite that need each capability.
+func casesOf(t *testing.T) map[string][]string {
+	t.Helper()
+	const suite = "../target/targettest/targettest.go"
+	names, found := constNames(t, suite), map[string][]string{}
+	ast.Inspect(parse(t, suite), func(n ast.Node) bool {
+		row, ok := n.(*ast.CompositeLit)
+		if !ok || len(row.Elts) != 3 {
+			return true
+		}
+		if needs, ok := row.Elts[1].(*ast.Ident); ok {
+			found[names[needs.Name]] = append(found[names[needs.Name]], text(row.Elts[0]))
+		}
+		return true
+	})
+	return found
 }
 
 // targetKinds are the folders of target, but for the suite.
