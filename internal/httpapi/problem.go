@@ -72,15 +72,16 @@ func problemOf(err error, request string) api.Problem {
 	return p
 }
 
-// fail answers with a problem and logs the cause, once. What was merely asked wrongly is for those who look for it.
+// fail answers with a problem and logs the cause, once. What was merely asked wrongly is for those who look for it:
+// nobody without good evidence should fill the log.
 func (c *call) fail(err error) {
 	p := problemOf(err, c.id)
-	level := slog.LevelInfo
-	switch {
+	level := slog.LevelDebug
+	switch kind := fault.Kind(p.Code); {
 	case p.Status >= http.StatusInternalServerError:
 		level = slog.LevelError
-	case p.Status == http.StatusNotFound || p.Status == http.StatusBadRequest || p.Status == http.StatusMethodNotAllowed:
-		level = slog.LevelDebug
+	case kind == fault.Denied || kind == fault.TooMany || kind == fault.Conflict || kind == fault.Unauthenticated && errors.Unwrap(err) != nil:
+		level = slog.LevelInfo // a token that was not accepted has a cause; one that is missing has none
 	}
 	if !errors.Is(err, context.Canceled) || c.r.Context().Err() == nil {
 		c.edge.Log.Log(c.r.Context(), level, "a request was refused", "request", c.id, "method", c.r.Method, "path", c.route,

@@ -2,10 +2,12 @@ package httpapi_test
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/httpapi"
 )
 
 // endpoints are all calls, with a body that is good where one is taken.
@@ -191,5 +193,47 @@ func TestTheOriginOfARequestCannotBeClaimed(t *testing.T) {
 	}
 	if got := r.administer(t, "GET", "/v1/status", ""); got.status != 200 {
 		t.Errorf("status at the socket: %d %s", got.status, got.body)
+	}
+}
+
+func TestAUserWhoIsNoAdministratorIsToldSo(t *testing.T) {
+	r := newRig(t, nil)
+	for _, e := range endpoints {
+		if e.open && e.path != "/metrics" {
+			continue
+		}
+		request := httptest.NewRequest(e.method, e.path, strings.NewReader(e.body))
+		request.RemoteAddr = "@" // as at a socket
+		recorder := httptest.NewRecorder()
+		r.Handler().ServeHTTP(recorder, request.WithContext(httpapi.WithPeer(request.Context(), httpapi.Peer{UID: 4711})))
+		checkProblem(t, answer{recorder.Code, recorder.Header(), recorder.Body.String()}, 403, "denied")
+		if !strings.Contains(recorder.Body.String(), "user 4711") {
+			t.Errorf("%s %s: %s", e.method, e.path, recorder.Body)
+		}
+	}
+}
+
+func TestMetricsAreForThisMachineAndForAdministrators(t *testing.T) {
+	r := newRig(t, nil)
+	for _, c := range []struct {
+		remote, head string
+		want         int
+	}{
+		{"127.0.0.1:1", "", 200},
+		{"[::1]:1", "", 200},
+		{"192.0.2.1:1", "", 401},
+		{"192.0.2.1:1", "Bearer " + r.token("worker"), 403},
+		{"192.0.2.1:1", "Bearer " + r.token("boss"), 200},
+	} {
+		request := httptest.NewRequest("GET", "/metrics", nil)
+		request.RemoteAddr = c.remote
+		if c.head != "" {
+			request.Header.Set("Authorization", c.head)
+		}
+		recorder := httptest.NewRecorder()
+		r.Handler().ServeHTTP(recorder, request)
+		if recorder.Code != c.want || c.want == 200 && !strings.Contains(recorder.Body.String(), "daypass_") {
+			t.Errorf("%s: %d, want %d", c.remote, recorder.Code, c.want)
+		}
 	}
 }
