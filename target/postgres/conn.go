@@ -167,6 +167,7 @@ const (
 	codeDependents      = "2BP01"
 	codeNotAvailable    = "55P03" // lock_timeout
 	codeNoPermission    = "42501"
+	codeNoSlots         = "53300" // too many connections
 )
 
 // broken reports whether err leaves us in the dark about the connection: the server did not answer, or the answer

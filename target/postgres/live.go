@@ -77,7 +77,8 @@ func (p *Postgres) renew(ctx context.Context, c *conn, lease string, ttl time.Du
 	if len(found) == 0 || !found[0].open {
 		return undo(errNotLive)
 	}
-	err = c.script(ctx, p.as(c, found[0].creator)+fmt.Sprintf("alter role %s valid until %s;", quote(name), p.until(tx, ttl)))
+	// A login can hold its own row. Everything rare waits behind this connection, so that it waits for nobody.
+	err = c.script(ctx, "set local lock_timeout = '200ms';"+p.as(c, found[0].creator)+fmt.Sprintf("alter role %s valid until %s;", quote(name), p.until(tx, ttl)))
 	if code(err) == codeUndefinedObject {
 		return undo(errNotLive)
 	}

@@ -118,7 +118,7 @@ func (p *Postgres) inherit(ctx context.Context, database string, roles []string)
 			return err
 		}
 		text := p.joinHeir(c) + p.join(c, role, creator) +
-			fmt.Sprintf("reassign owned by %s to %s;", quote(role), quote(p.names.heir()))
+			disarm(role) + fmt.Sprintf("reassign owned by %s to %s;", quote(role), quote(p.names.heir()))
 		if _, login := p.names.lease(role); login {
 			// What is left after that is what was given to it, in this database.
 			text += fmt.Sprintf("drop owned by %s;", quote(role))
@@ -137,6 +137,23 @@ func (p *Postgres) inherit(ctx context.Context, database string, roles []string)
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// disarm is the text that takes from everybody what role let them do with its things, and from its functions the
+// rights of their owner. All that dead leases leave has one owner: what one of them left must not be reached through
+// a function or view of another.
+func disarm(role string) string {
+	return `do $do$ declare o record; g record; me oid := (select oid from pg_roles where rolname = ` + literal(role) + `); begin
+		for o in select 'table' as kind, c.oid::regclass::text as name, c.relacl as acl from pg_class c where c.relowner = me and c.relkind in ('r', 'v', 'm', 'f', 'p', 'S')
+			union all select 'schema', quote_ident(n.nspname), n.nspacl from pg_namespace n where n.nspowner = me
+			union all select case when f.prokind = 'a' then 'routine' else 'routine+' end, f.oid::regprocedure::text, f.proacl from pg_proc f where f.proowner = me
+		loop
+			if o.kind = 'routine+' then execute format('alter routine %s security invoker', o.name); end if;
+			execute format('revoke all on %s %s from public cascade', rtrim(o.kind, '+'), o.name);
+			for g in select distinct pg_get_userbyid(a.grantee) as name from aclexplode(o.acl) a where a.grantee not in (0, me) loop
+				execute format('revoke all on %s %s from %I cascade', rtrim(o.kind, '+'), o.name, g.name);
+			end loop;
+		end loop; end $do$;`
 }
 
 // creatorOf returns the creator of a login, empty for what the administrator made itself.

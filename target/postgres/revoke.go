@@ -112,7 +112,8 @@ func (p *Postgres) endBatch(ctx context.Context, c *conn, batch []*endItem) *con
 		var err error
 		if c == nil {
 			if c, err = p.connect(ctx); err != nil {
-				p.tell(batch, err, nil)
+				failed, err := p.endOnBoss(ctx, leases, err)
+				p.tell(batch, err, failed)
 				return nil
 			}
 			fresh = true
@@ -132,11 +133,26 @@ func (p *Postgres) endBatch(ctx context.Context, c *conn, batch []*endItem) *con
 	}
 }
 
+// endOnBoss ends leases on the connection that we already have, when the server takes no more: a lease may have
+// taken them all.
+func (p *Postgres) endOnBoss(ctx context.Context, leases []string, cause error) (map[string]error, error) {
+	if code(cause) != codeNoSlots {
+		return nil, cause
+	}
+	failed := map[string]error{}
+	err := p.control(ctx, func(ctx context.Context, c *conn) error {
+		e := ending{p: p, c: c, failed: failed, alone: true}
+		return e.run(ctx, leases)
+	})
+	return failed, err
+}
+
 // ending is the end of a batch of leases on one connection.
 type ending struct {
 	p      *Postgres
 	c      *conn
 	failed map[string]error // by lease
+	alone  bool             // c is the boss, so that there is no other connection to help
 }
 
 // run ends the leases. Its own error is for all that did not fail singly.
@@ -168,7 +184,7 @@ func (e *ending) run(ctx context.Context, leases []string) error {
 		return err
 	}
 	// A session of a role that is gone lives on, without a name: look by OID once more.
-	return e.c.gone(ctx, sessionsOf, oids(found))
+	return e.endAll(ctx, found)
 }
 
 // find reads which logins exist, in the order of their creators.
@@ -323,7 +339,7 @@ func (e *ending) halve(ctx context.Context, logins []login, write func([]login) 
 	}
 	if len(logins) == bulk {
 		// A session that holds a row of its own is the likely reason. It is to end anyway.
-		if err := e.c.gone(ctx, sessionsOf, oids(logins)); err != nil {
+		if _, err := e.c.Exec(ctx, "select pg_terminate_backend(pid) from pg_stat_activity where usesysid = any($1)", oids(logins)); err != nil {
 			return err
 		}
 	}
@@ -334,15 +350,15 @@ func (e *ending) halve(ctx context.Context, logins []login, write func([]login) 
 	return e.halve(ctx, logins[half:], write, singly)
 }
 
-// sessionsOf lists the sessions of roles by OID: a session of a role that has gone has no name.
-const sessionsOf = "select pid from pg_stat_activity where usesysid = any($1)"
-
 // barOne bars one login that resists: its sessions may hold its own row (by changing its password in an open
 // transaction), so that they are ended beside the statement that waits for the row.
 func (e *ending) barOne(ctx context.Context, l login, text string) error {
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
+		if e.alone {
+			return
+		}
 		e.p.control(ctx, func(ctx context.Context, c *conn) error {
 			for {
 				if _, err := c.Exec(ctx, "select pg_terminate_backend(pid) from pg_stat_activity where usesysid = $1", l.oid); err != nil {
@@ -361,6 +377,11 @@ func (e *ending) barOne(ctx context.Context, l login, text string) error {
 	defer func() { close(stop); <-done }()
 	var err error
 	for range 5 {
+		if e.alone {
+			if err := e.endAll(ctx, []login{l}); err != nil {
+				return err
+			}
+		}
 		err = e.c.transact(ctx, 3*time.Second, text)
 		if err == nil || broken(err) || code(err) == codeUndefinedObject {
 			break
@@ -385,7 +406,35 @@ func (e *ending) endSessions(ctx context.Context, logins []login) error {
 	if err := e.endStarting(ctx); err != nil {
 		return err
 	}
-	return e.c.gone(ctx, sessionsOf, oids(logins))
+	return e.endAll(ctx, logins)
+}
+
+// endAll ends the sessions of logins. A session may be deaf for a while (a long sum looks at no signal): its lease
+// fails then, and the others go on.
+func (e *ending) endAll(ctx context.Context, logins []login) error {
+	ids := oids(logins)
+	for pause, waited := time.Millisecond, time.Duration(0); ; pause = min(2*pause, 100*time.Millisecond) {
+		rows, err := e.c.Query(ctx, "select distinct usesysid from (select usesysid, pg_terminate_backend(pid) from pg_stat_activity where usesysid = any($1)) a", ids)
+		if err != nil {
+			return err
+		}
+		left, err := collect[uint32](rows)
+		if err != nil || len(left) == 0 {
+			return err
+		}
+		if waited > 2*time.Second {
+			for _, l := range logins {
+				if slices.Contains(left, l.oid) && e.failed[l.lease] == nil {
+					e.failed[l.lease] = errors.New("a session was told to end and has not ended yet")
+				}
+			}
+			return nil
+		}
+		if err := wait(ctx, pause); err != nil {
+			return err
+		}
+		waited += pause
+	}
 }
 
 // startingUp lists backends that are in the transaction in which they start. Before 18 they are not in
