@@ -9,7 +9,8 @@ MAKEFLAGS   += --no-builtin-rules
 
 # Go stamps the version from git, and stops where git refuses, as in a clone that another user owns.
 export GOFLAGS := $(GOFLAGS) -buildvcs=$(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
-GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w'
+# Time zones are built in: policies speak of them, and a small image may not have any.
+GOBUILD := CGO_ENABLED=0 go build -trimpath -tags timetzdata -ldflags '-s -w'
 
 FUZZTIME     ?= 60s
 CRASH_ROUNDS ?= 200
