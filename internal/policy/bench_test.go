@@ -2,7 +2,6 @@ package policy_test
 
 import (
 	"fmt"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -116,13 +115,13 @@ func ratio(a *policy.Engine, ra policy.Request, b *policy.Engine, rb policy.Requ
 	return float64(other) / float64(one)
 }
 
-func TestADecisionCostsTheSameAtTenThousandPolicies(t *testing.T) {
-	if testing.Short() {
-		t.Skip("measures time")
+// A decision costs the same with ten policies and with ten thousand because it looks at as many: the benchmark
+// tells the time, this the reason.
+func TestADecisionLooksAtAsManyPoliciesAmongTenThousandAsAmongTen(t *testing.T) {
+	if n := estate(t, 10).Looks(runnerRequest(5)); n != 1 {
+		t.Errorf("among 10 policies it looks at %d", n)
 	}
-	few, many := estate(t, 10), estate(t, 10_000)
-	runtime.GC()
-	if got := ratio(few, runnerRequest(5), many, runnerRequest(5000)); got > 1.5 {
-		t.Errorf("a decision costs %.2f times as much at 10,000 policies as at 10", got)
+	if n := estate(t, 10_000).Looks(runnerRequest(5000)); n != 1 {
+		t.Errorf("among 10,000 policies it looks at %d", n)
 	}
 }

@@ -103,7 +103,16 @@ func (s *entities) Get(uid cedar.EntityUID) (cedar.Entity, bool) {
 
 // evaluate asks the policies. A failing forbid counts as one that forbids.
 func (e *Engine) evaluate(r Request, issuer compiledIssuer, claims cedar.Record) (bool, []Reason) {
-	known := &entities{
+	known := e.entities(r, issuer, claims)
+	allowed, diagnostic := cedar.Authorize(e.candidates(r, issuer, known), known, cedar.Request{
+		Principal: known.principal.UID, Action: actionUID(r.Action), Resource: known.resource.UID, Context: e.context(r),
+	})
+	return e.conclude(bool(allowed), diagnostic)
+}
+
+// entities are those that the request brings along.
+func (e *Engine) entities(r Request, issuer compiledIssuer, claims cedar.Record) *entities {
+	return &entities{
 		engine: e,
 		principal: cedar.Entity{
 			UID:     principalUID(string(issuer.principal), issuer.name, r.Principal.Subject),
@@ -114,6 +123,10 @@ func (e *Engine) evaluate(r Request, issuer compiledIssuer, claims cedar.Record)
 		},
 		resource: e.resource(r.Resource),
 	}
+}
+
+// candidates are the policies that the request has to look at.
+func (e *Engine) candidates(r Request, issuer compiledIssuer, known *entities) candidates {
 	look := candidates{
 		index: e.index, action: cedar.String(r.Action), kind: issuer.principal,
 		entities: []cedar.EntityUID{known.principal.UID, issuerUID(issuer.name), known.resource.UID, {}},
@@ -121,10 +134,7 @@ func (e *Engine) evaluate(r Request, issuer compiledIssuer, claims cedar.Record)
 	for parent := range known.resource.Parents.All() {
 		look.entities = append(look.entities, parent)
 	}
-	allowed, diagnostic := cedar.Authorize(look, known, cedar.Request{
-		Principal: known.principal.UID, Action: actionUID(r.Action), Resource: known.resource.UID, Context: e.context(r),
-	})
-	return e.conclude(bool(allowed), diagnostic)
+	return look
 }
 
 // resource returns the entity of a resource.
