@@ -108,7 +108,7 @@ func (p *Postgres) lockKeys() (int32, int32) {
 // lock takes the session lock. A holder of an earlier boot is a process that died or was copied, and yields.
 func (p *Postgres) lock(ctx context.Context, c *conn) error {
 	class, object := p.lockKeys()
-	const holders = `select a.pid, a.application_name from pg_locks l join pg_stat_activity a using (pid)
+	const holders = `select a.pid, a.application_name, a.usesysid from pg_locks l join pg_stat_activity a using (pid)
 		where l.locktype = 'advisory' and l.objsubid = 2 and l.granted
 		and l.classid::int8 = $1 and l.objid::int8 = $2 and a.datname = current_database()`
 	for attempt := 0; ; attempt++ {
@@ -118,7 +118,8 @@ func (p *Postgres) lock(ctx context.Context, c *conn) error {
 		}
 		var pid int32
 		var name string
-		err := c.QueryRow(ctx, holders, int64(uint32(class)), int64(uint32(object))).Scan(&pid, &name)
+		var user uint32
+		err := c.QueryRow(ctx, holders, int64(uint32(class)), int64(uint32(object))).Scan(&pid, &name, &user)
 		if err != nil && attempt > 10 {
 			return fmt.Errorf("the lock of instance %s is held and nobody holds it: %w", p.names.instance, err)
 		}
@@ -126,6 +127,14 @@ func (p *Postgres) lock(ctx context.Context, c *conn) error {
 			continue // it was let go in between
 		}
 		boot, ours := p.bootOf(name)
+		if user != c.me && attempt < 100 {
+			// Anybody may take a lock of any number, and call itself by our name. Only our own login is one of us.
+			p.log.WarnContext(ctx, "a stranger held the lock of the instance and was ended", "target", p.place.title(), "role", user)
+			if err := c.gone(ctx, "select pid from pg_stat_activity where pid = $1 and usesysid = $2", pid, user); err != nil {
+				return fmt.Errorf("end a stranger that holds the lock of the instance: %w", err)
+			}
+			continue
+		}
 		if !ours || boot >= p.cfg.Mark.Boot {
 			return fmt.Errorf("another daypass of instance %s (%q) is at work on %s: %w: %w",
 				p.names.instance, name, p.place.title(), errElsewhere, target.ErrNotDone)
