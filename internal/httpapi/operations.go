@@ -93,11 +93,9 @@ func metricsHandler(g prometheus.Gatherer) http.Handler {
 }
 
 // scrape gives the metrics to this machine, and to administrators from elsewhere: they name targets and count
-// leases. Where a proxy is in front, what comes from this machine is the world.
+// leases.
 func (c *call) scrape() error {
-	hop, err := netip.ParseAddrPort(c.r.RemoteAddr)
-	near := err == nil && hop.Addr().Unmap().IsLoopback() && len(c.edge.TrustedProxies) == 0
-	if !near {
+	if !c.near() {
 		if err := c.meet(); err != nil {
 			return err
 		}
@@ -108,6 +106,21 @@ func (c *call) scrape() error {
 	c.wrote = true
 	c.edge.metrics.ServeHTTP(c.w, c.r)
 	return nil
+}
+
+// near reports whether a request comes from this machine itself. Behind a proxy on this machine, what comes from
+// loopback is the world: proxies are told by the configuration, and by what they write.
+func (c *call) near() bool {
+	hop, err := netip.ParseAddrPort(c.r.RemoteAddr)
+	if err != nil || !hop.Addr().Unmap().IsLoopback() || len(c.edge.TrustedProxies) > 0 {
+		return false
+	}
+	for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "X-Real-Ip", "Via"} {
+		if len(c.r.Header.Values(name)) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func (c *call) document() error {

@@ -147,6 +147,17 @@ func TestMistakesComeBackWithTheirPlaces(t *testing.T) {
 	}
 }
 
+// Whoever writes access files names the certificates that workloads get.
+func TestAPasswordDoesNotPassForACertificate(t *testing.T) {
+	r := newRig(t).start(t)
+	files := map[string]string{"access.yaml": strings.Replace(r.accessFile(), "password: {file: orders-db}}",
+		"password: {file: orders-db}}\nclient: {ca: {file: orders-db}}", 1), "policy.cedar": allowMain}
+	_, err := r.administrator(t).ApplyAccess(t.Context(), files, "")
+	if err == nil || !strings.Contains(err.Error(), "no certificate") || strings.Contains(err.Error(), adminPassword) {
+		t.Errorf("apply: %v", err)
+	}
+}
+
 func TestReadinessTellsWhy(t *testing.T) {
 	r := newRig(t)
 	if err := os.RemoveAll(filepath.Join(r.dir, "access")); err != nil {

@@ -31,6 +31,9 @@ func TestSecretsCannotBeReadOutsideTheirDirectory(t *testing.T) {
 		}
 	}
 	s := secrets{inside}
+	if data, err := s.certificates("in"); err == nil {
+		t.Errorf("a password passes for a certificate: %d bytes", len(data))
+	}
 	for name, want := range map[string]string{"in": "in", "sub/deep": "deep", "near": "in", filepath.Join(inside, "in"): "in"} {
 		if text, err := s.text(name); err != nil || text.Reveal() != want {
 			t.Errorf("%s: %v", name, err)

@@ -68,7 +68,7 @@ func (p *issuers) verifier(issuer access.Issuer) (*oidc.Verifier, string, error)
 	}
 	if issuer.OIDC.CAFile != "" {
 		var err error
-		if cfg.CA, err = p.secrets.read(issuer.OIDC.CAFile); err != nil {
+		if cfg.CA, err = p.secrets.certificates(issuer.OIDC.CAFile); err != nil {
 			return nil, "", fmt.Errorf("ca_file of issuer %q: %w", issuer.Name, err)
 		}
 	}

@@ -1,6 +1,9 @@
 package server
 
 import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -62,6 +65,36 @@ func (s secrets) text(name string) (secret.Text, error) {
 		return secret.Text{}, err
 	}
 	return secret.New(strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")), nil
+}
+
+// certificates returns the certificates in a file, as PEM, and refuses a file that holds anything else: some are
+// handed to workloads, and whoever names the file could name a key or a password instead.
+func (s secrets) certificates(name string) ([]byte, error) {
+	data, err := s.read(name)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	for {
+		block, rest := pem.Decode(data)
+		if block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			return nil, s.refuse(name, errors.New("it holds something else than certificates"))
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return nil, s.refuse(name, errors.New("it holds a certificate that cannot be read"))
+		}
+		if err := pem.Encode(&out, &pem.Block{Type: block.Type, Bytes: block.Bytes}); err != nil {
+			return nil, s.refuse(name, err)
+		}
+		data = rest
+	}
+	if out.Len() == 0 {
+		return nil, s.refuse(name, errors.New("it holds no certificate in PEM"))
+	}
+	return out.Bytes(), nil
 }
 
 func (s secrets) refuse(name string, err error) error {

@@ -18,7 +18,21 @@ type kind struct {
 	// open makes a target from its settings. It connects to nothing.
 	open func(ctx context.Context, order targetOrder) (openTarget, error)
 	// files are the references of its settings to files below secrets_dir.
-	files func(access.Target) ([]string, error)
+	files func(access.Target) ([]reference, error)
+}
+
+// reference is a file below secrets_dir that settings name.
+type reference struct {
+	name        string
+	certificate bool // it must hold certificates and nothing else
+}
+
+// read returns the file's bytes.
+func (r reference) read(s secrets) ([]byte, error) {
+	if r.certificate {
+		return s.certificates(r.name)
+	}
+	return s.read(r.name)
 }
 
 // targetOrder is what a target is made from.
@@ -57,7 +71,7 @@ func withTestKinds(all map[string]kind, targets map[string]target.Target) map[st
 		all[name] = kind{
 			Kind:  access.Kind{Settings: decode[map[string]any], Rights: decode[map[string]any]},
 			open:  func(context.Context, targetOrder) (openTarget, error) { return openTarget{t, func() {}}, nil },
-			files: func(access.Target) ([]string, error) { return nil, nil },
+			files: func(access.Target) ([]reference, error) { return nil, nil },
 		}
 	}
 	return all
@@ -92,14 +106,14 @@ func readTarget[S, C any](t access.Target) (settings S, client C, err error) {
 	return settings, client, err
 }
 
-func postgresFiles(t access.Target) (names []string, err error) {
+func postgresFiles(t access.Target) (named []reference, err error) {
 	settings, client, err := readTarget[postgres.Settings, postgres.Client](t)
-	for _, file := range []postgres.File{settings.Password, settings.CA, client.CA} {
-		if file.File != "" {
-			names = append(names, file.File)
+	for _, file := range []reference{{settings.Password.File, false}, {settings.CA.File, true}, {client.CA.File, true}} {
+		if file.name != "" {
+			named = append(named, file)
 		}
 	}
-	return names, err
+	return named, err
 }
 
 func openPostgres(ctx context.Context, order targetOrder) (openTarget, error) {
@@ -127,7 +141,7 @@ func openPostgres(ctx context.Context, order targetOrder) (openTarget, error) {
 		if ca.file == "" {
 			continue
 		}
-		pem, err := order.secrets.read(ca.file)
+		pem, err := order.secrets.certificates(ca.file)
 		if err != nil {
 			return openTarget{}, err
 		}
@@ -159,16 +173,16 @@ func (p settledPostgres) Mark(ctx context.Context, m target.Mark) (target.Mark, 
 func fingerprint(t access.Target, k kind, s secrets) (string, error) {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q %q %q %q", t.Name, t.Kind, t.Settings, t.Client)
-	names, err := k.files(t)
+	files, err := k.files(t)
 	if err != nil {
 		return "", err
 	}
-	for _, name := range names {
-		data, err := s.read(name)
+	for _, file := range files {
+		data, err := file.read(s)
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(h, " %q %x", name, sha256.Sum256(data))
+		fmt.Fprintf(h, " %q %x", file.name, sha256.Sum256(data))
 	}
 	return string(h.Sum(nil)), nil
 }
