@@ -127,7 +127,8 @@ func TestReferenceOfProblems(t *testing.T) {
 func TestReferenceOfMetrics(t *testing.T) {
 	var page strings.Builder
 	page.WriteString("# Metrics\n\n" + generated)
-	page.WriteString("Served at `/metrics` as OpenMetrics. Labels are names of the configuration and closed lists; never a subject or a claim.\n\n" +
+	page.WriteString("Served at `/metrics` as OpenMetrics: to this machine, and to administrators from elsewhere. Labels are names of the configuration and\n" +
+		"closed lists; never a subject or a claim.\n\n" +
 		"Alarm on `daypass_revoking_oldest_seconds`: a lease that waits for the proof of its credential's death should not wait long.\n\n" +
 		"| Metric | Kind | Labels | Means |\n|---|---|---|---|\n")
 	all := metrics(t)
