@@ -250,6 +250,12 @@ func (e *ending) barOne(ctx context.Context, l login, text string) error {
 		if err == nil || broken(err) || code(err) == codeUndefinedObject {
 			break
 		}
+		if code(err) == codeNotAvailable {
+			// Nothing runs that could hold the row. Something prepared may.
+			if _, err := e.p.endPrepared(ctx, e.c, l); err != nil {
+				return err
+			}
+		}
 		if code(err) == codeNoPermission {
 			// Not made by our creator: a DBA has made it again. The administrator itself may still be allowed.
 			text = fmt.Sprintf("alter role %s nologin valid until 'now';", quote(l.name))
