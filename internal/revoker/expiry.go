@@ -12,7 +12,7 @@ import (
 func (r *Revoker) runExpirer(ctx context.Context) error {
 	for {
 		next, err := r.expirePage(ctx)
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			r.log.Error("end the leases that expired", "err", err)
 			next = time.Second
 		}

@@ -58,6 +58,9 @@ func (q *queue) start(ctx context.Context, inFlight map[lease.ID]bool) (started 
 		return false, wait
 	}
 	due, next, err := q.due(ctx, len(inFlight))
+	if err != nil && ctx.Err() != nil {
+		return false, 0
+	}
 	if err != nil {
 		q.revoker.log.Error("read the revocations that are due", "target", q.member.name, "err", err)
 		return false, time.Second

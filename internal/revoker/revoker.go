@@ -17,6 +17,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -33,9 +34,6 @@ type Config struct {
 	Log   *slog.Logger
 	// SweepEvery is the time between two reconciliations of a target; 5 minutes unless set.
 	SweepEvery time.Duration
-	// Quarantine is how long a restored store holds back from targets that know a later boot: at least the
-	// longest life a credential can have. 24 hours unless set.
-	Quarantine time.Duration
 }
 
 // Revoker ends leases. Its methods may be called concurrently.
@@ -45,7 +43,7 @@ type Revoker struct {
 	clock      *Clock
 	log        *slog.Logger
 	sweepEvery time.Duration
-	quarantine time.Duration
+	longest    atomic.Int64 // the longest life that a lease can have, in nanoseconds
 	figures    *figures
 
 	expire  chan struct{} // wakes the expirer; buffered, so that a wake is never lost
@@ -61,16 +59,12 @@ func New(cfg Config) *Revoker {
 	if cfg.SweepEvery == 0 {
 		cfg.SweepEvery = 5 * time.Minute
 	}
-	if cfg.Quarantine == 0 {
-		cfg.Quarantine = 24 * time.Hour
-	}
 	return &Revoker{
 		store:      cfg.Store,
 		fleet:      cfg.Fleet,
 		clock:      cfg.Clock,
 		log:        cfg.Log,
 		sweepEvery: cfg.SweepEvery,
-		quarantine: cfg.Quarantine,
 		figures:    newFigures(),
 		expire:     make(chan struct{}, 1),
 		enforce:    make(chan struct{}, 1),
@@ -121,6 +115,15 @@ func (r *Revoker) adopt(m *Member) *queue {
 	q := newQueue(r, m)
 	r.queues[m.Name()] = q
 	return q
+}
+
+// SetLongest says how long a lease can live at most, by the roles that are active. After a restore of the store,
+// credentials that it does not know are left to expire by themselves for as long.
+func (r *Revoker) SetLongest(d time.Duration) { r.longest.Store(int64(d)) }
+
+// quarantine is how long a restored store holds back: roles may have changed since the backup, so at least a day.
+func (r *Revoker) quarantine() time.Duration {
+	return max(24*time.Hour, time.Duration(r.longest.Load()))
 }
 
 // Wake tells the queue of a target that there is work now.

@@ -95,7 +95,7 @@ func (s *sweep) mark(ctx context.Context) error {
 	if !newer(seen, mine) {
 		return nil
 	}
-	until := s.revoker.clock.Now().Add(s.revoker.quarantine)
+	until := s.revoker.clock.Now().Add(s.revoker.quarantine())
 	if err := s.revoker.openEpoch(ctx, s.member.name, seen, until); err != nil {
 		return err
 	}

@@ -90,6 +90,11 @@ func (b *builder) Deploy(ctx context.Context, view *broker.View) (notes []string
 			notes = append(notes, b.fail(name, err))
 		}
 	}
+	var longest time.Duration
+	for _, role := range view.Access.Roles {
+		longest = max(longest, role.TTL.Max)
+	}
+	b.revoker.SetLongest(longest)
 	drained, err := b.drain(ctx, view)
 	return append(notes, drained...), err
 }

@@ -298,7 +298,7 @@ func (w *writer) rollback(v verdict, cause error) (verdict, error) {
 func (w *writer) call(tx *Tx, m *mutation) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fault.Wrap(fault.Internal, "update the store", "", fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+			err = fault.Wrap(fault.Internal, "update the store", "", fmt.Errorf("panic: %T\n%s", p, debug.Stack()))
 		}
 	}()
 	return m.fn(tx)
