@@ -27,6 +27,10 @@ import (
 // other error means that the outcome is unknown, which is the safe reading and therefore the default.
 var ErrNotDone = errors.New("nothing was done")
 
+// ErrUnreachable marks an error of a target that did not answer at all. Errors of the network and of deadlines are
+// recognised without it. Only such errors open a target's circuit breaker: a target that refuses one role is well.
+var ErrUnreachable = errors.New("the target cannot be reached")
+
 // Target makes and destroys credentials in one system. Methods may be called concurrently, also for one lease.
 type Target interface {
 	// Grant makes a credential for g. Called again for the same lease it gives the same credential or one that

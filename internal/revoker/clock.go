@@ -80,7 +80,7 @@ func (r *Revoker) runClock(ctx context.Context) error {
 		r.log.Warn("the wall clock jumped; expiries are held back until a target's clock confirms it", "by", off)
 		for _, m := range r.fleet.Members() {
 			if r.confirmClock(ctx, m) {
-				r.WakeExpiry()
+				signal(r.expire)
 				break
 			}
 		}

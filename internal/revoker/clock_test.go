@@ -2,8 +2,11 @@ package revoker
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
+
+	"github.com/daypass/daypass/target"
 )
 
 // machine is a machine's clocks in a test's hands.
@@ -67,7 +70,7 @@ func TestAJumpIsHeldBackUntilAnotherClockConfirmsIt(t *testing.T) {
 func TestTheGateShutsLongerEachTimeAndOpensAtOnce(t *testing.T) {
 	g := gate{slots: make(chan struct{}, 1)}
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	down := errors.New("refused")
+	down := fmt.Errorf("refused: %w", target.ErrUnreachable)
 	for range tolerated {
 		g.observe(now, down)
 	}
@@ -86,6 +89,12 @@ func TestTheGateShutsLongerEachTimeAndOpensAtOnce(t *testing.T) {
 	}
 	if last != longShut {
 		t.Errorf("the longest wait is %v", last)
+	}
+	for range 2 * tolerated {
+		g.observe(now, errors.New("the role does not exist"))
+	}
+	if _, open := g.open(now); open {
+		t.Error("a target that answers is called dead")
 	}
 	g.observe(now, nil)
 	if _, open := g.open(now); open || g.lastError() != "" {

@@ -11,10 +11,14 @@ import (
 // runExpirer ends active leases whose time is up, in pages, and sleeps until the next expiry.
 func (r *Revoker) runExpirer(ctx context.Context) error {
 	for {
+		r.planned.Store(0) // a lease that comes while we look must wake us
 		next, err := r.expirePage(ctx)
 		if err != nil && ctx.Err() == nil {
 			r.log.Error("end the leases that expired", "err", err)
 			next = time.Second
+		}
+		if next > 0 {
+			r.planned.Store(r.clock.Now().Add(next).UnixMicro())
 		}
 		if ctx.Err() != nil || !pause(ctx, next, r.expire) {
 			return nil

@@ -81,8 +81,12 @@ func (f *Fleet) Members() []*Member {
 	return all
 }
 
-// budget is how many calls one target may have under way, for grants and for revocations each.
-const budget = 256
+// budget is how many calls one target may have under way, for grants and for revocations each; renewals have a small
+// budget of their own, so that no holder's renewals stand in the way of the two.
+const (
+	budget        = 256
+	renewalBudget = 32
+)
 
 // Member is one target with its budgets and breakers: whatever it does, it does to itself alone.
 type Member struct {
@@ -92,6 +96,7 @@ type Member struct {
 	retired chan struct{} // closed when the member left the fleet
 
 	grants      gate
+	renewals    gate
 	revocations gate
 
 	mu          sync.Mutex // guards the fields below
@@ -109,6 +114,7 @@ func NewMember(name, kind string, t target.Target) *Member {
 		target:      t,
 		retired:     make(chan struct{}),
 		grants:      gate{slots: make(chan struct{}, budget)},
+		renewals:    gate{slots: make(chan struct{}, renewalBudget)},
 		revocations: gate{slots: make(chan struct{}, budget)},
 	}
 }
@@ -173,10 +179,10 @@ func (m *Member) Renew(ctx context.Context, leaseID string, ttl time.Duration) e
 	if !ok {
 		return fault.New(fault.Conflict, m.op("renew", leaseID), fmt.Sprintf("credentials of target %q cannot be renewed; acquire a new lease", m.name))
 	}
-	if err := m.grants.enter(ctx); err != nil {
+	if err := m.renewals.enter(ctx); err != nil {
 		return fault.Wrap(fault.TooMany, m.op("renew", leaseID), fmt.Sprintf("target %q is busy", m.name), err)
 	}
-	defer m.grants.leave()
+	defer m.renewals.leave()
 	if err := contained(func() error { return renewer.Renew(ctx, leaseID, ttl) }); err != nil {
 		return fault.Wrap(fault.TargetUnavailable, m.op("renew", leaseID), fmt.Sprintf("target %q did not renew the credential", m.name), err)
 	}

@@ -2,8 +2,13 @@ package revoker
 
 import (
 	"context"
+	"errors"
+	"io"
+	"net"
 	"sync"
 	"time"
+
+	"github.com/daypass/daypass/target"
 )
 
 // gate bounds how many calls a target has under way and shuts for a while when it stops answering.
@@ -50,13 +55,20 @@ func (g *gate) enter(ctx context.Context) error {
 // leave gives the slot back.
 func (g *gate) leave() { <-g.slots }
 
-// observe counts failures in a row. Each one beyond those tolerated shuts the gate for twice as long as the one
-// before, so that a dead target is asked seldom; one success opens it.
+// silent reports whether an error says that the target did not answer. One that answered is well, whatever it said.
+func silent(err error) bool {
+	_, network := errors.AsType[net.Error](err)
+	return network || errors.Is(err, target.ErrUnreachable) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// observe counts failures to answer, in a row. Each one beyond those tolerated shuts the gate for twice as long as the
+// one before, so that a dead target is asked seldom; one answer opens it.
 func (g *gate) observe(now time.Time, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.last = err
-	if err == nil {
+	if err == nil || !silent(err) {
 		g.failures = 0
 		g.shut = time.Time{}
 		return

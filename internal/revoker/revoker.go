@@ -43,6 +43,7 @@ type Revoker struct {
 	clock      *Clock
 	log        *slog.Logger
 	sweepEvery time.Duration
+	planned    atomic.Int64 // when the expirer will look again, in microseconds since 1970; 0 while it looks
 	longest    atomic.Int64 // the longest life that a lease can have, in nanoseconds
 	figures    *figures
 
@@ -136,8 +137,12 @@ func (r *Revoker) Wake(targetName string) {
 	}
 }
 
-// WakeExpiry tells the expirer that the earliest expiry may have changed.
-func (r *Revoker) WakeExpiry() { signal(r.expire) }
+// WakeExpiry tells the expirer of a lease that expires at a time. It sleeps on when it will be awake by then.
+func (r *Revoker) WakeExpiry(at time.Time) {
+	if planned := r.planned.Load(); planned == 0 || at.UnixMicro() < planned {
+		signal(r.expire)
+	}
+}
 
 // Enforce tells the enforcer that a lock was placed or an issuer was withdrawn.
 func (r *Revoker) Enforce() { signal(r.enforce) }

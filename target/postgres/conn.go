@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/daypass/daypass/target"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,12 +101,12 @@ func (d *dialer) dial(ctx context.Context, database string) (*conn, error) {
 	}
 	raw, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		return nil, fmt.Errorf("connect: %w", err)
+		return nil, fmt.Errorf("%w: %w", target.ErrUnreachable, err)
 	}
 	c := &conn{Conn: raw, pid: raw.PgConn().PID()}
 	if err := c.settle(ctx); err != nil {
 		c.hangUp()
-		return nil, fmt.Errorf("connect: %w", err)
+		return nil, fmt.Errorf("%w: %w", target.ErrUnreachable, err)
 	}
 	return c, nil
 }

@@ -17,10 +17,10 @@ import (
 )
 
 // ErrLost is the error of a [Memory] whose answer was lost: the outcome is unknown to the caller.
-var ErrLost = errors.New("the answer was lost")
+var ErrLost = fmt.Errorf("the answer was lost: %w", target.ErrUnreachable)
 
-// ErrDown is the error of a [Memory] that is down. It wraps [target.ErrNotDone].
-var ErrDown = fmt.Errorf("the target is down: %w", target.ErrNotDone)
+// ErrDown is the error of a [Memory] that is down. It wraps [target.ErrNotDone] and [target.ErrUnreachable].
+var ErrDown = fmt.Errorf("the target is down: %w: %w", target.ErrUnreachable, target.ErrNotDone)
 
 // Step is a moment in an operation of [Memory] where a [Hook] runs.
 type Step string
