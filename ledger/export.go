@@ -15,10 +15,12 @@ const exportFormat = "daypass/ledger-export/v1"
 
 // Bounds of what is read back from an export.
 const (
-	maxHeader    = 8 << 20 // the first line: checkpoints of some ten thousand rotations
-	maxLine      = 1 << 17 // any other: the largest leaf, also when it had to be wrapped as base64
-	maxRotations = 10_000
+	maxHeader = 8 << 20 // the first line: checkpoints of some ten thousand rotations
+	maxLine   = 1 << 17 // any other: the largest leaf, also when it had to be wrapped as base64
 )
+
+// MaxRotations is how many changes of its key a ledger can have and still be verified.
+const MaxRotations = 10_000
 
 // ExportHead is what an export says before its entries.
 type ExportHead struct {
@@ -180,7 +182,7 @@ func (x *exportReader) head() (ExportHead, error) {
 	}
 	defer x.take()
 	var h headLine
-	if err := decodeExact(line, &h); err != nil || h.Format != exportFormat || len(h.Rotations) > maxRotations {
+	if err := decodeExact(line, &h); err != nil || h.Format != exportFormat || len(h.Rotations) > MaxRotations {
 		return ExportHead{}, fmt.Errorf("head of the export: %w: not %q", ErrFormat, exportFormat)
 	}
 	return ExportHead{h.Checkpoint, h.Keys, h.Rotations}, nil

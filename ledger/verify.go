@@ -243,8 +243,8 @@ func (a *audit) await(next introduced) error {
 	if err != nil || v.origin != a.trusted.origin {
 		return fmt.Errorf("%w: it introduces a key that is none of this ledger", ErrLeaf)
 	}
-	if len(a.awaited) == maxRotations {
-		return fmt.Errorf("%w: more than %d keys wait for their checkpoint", ErrLeaf, maxRotations)
+	if len(a.awaited) == MaxRotations {
+		return fmt.Errorf("%w: more than %d keys wait for their checkpoint", ErrLeaf, MaxRotations)
 	}
 	a.awaited = append(a.awaited, next)
 	a.latest = next

@@ -24,6 +24,8 @@ type group struct {
 	locksFrom time.Time // those that stand from then on
 	active    *string   // the active revision, once read
 
+	rotation *Rotation // the change of the ledger's key that a member asked for
+
 	after []func() // what becomes true with the commit
 
 	broken error // the first error that ended the transaction
@@ -109,9 +111,12 @@ func (g *group) runCarefully(tx *Tx, m *mutation) error {
 }
 
 // mark is how far the group has come.
-type mark struct{ leaves, journal, after int }
+type mark struct {
+	leaves, journal, after int
+	rotation               *Rotation
+}
 
-func (g *group) mark() mark { return mark{len(g.leaves), len(g.journal), len(g.after)} }
+func (g *group) mark() mark { return mark{len(g.leaves), len(g.journal), len(g.after), g.rotation} }
 
 // undo forgets what came after a mark.
 func (g *group) undo(to mark) {
@@ -120,7 +125,7 @@ func (g *group) undo(to mark) {
 		g.deltas[m.scope].add(m.from, 1)
 	}
 	g.leaves, g.journal, g.after = g.leaves[:to.leaves], g.journal[:to.journal], g.after[:to.after]
-	g.locks, g.active = nil, nil
+	g.locks, g.active, g.rotation = nil, nil, to.rotation
 }
 
 func (g *group) count(scope Scope, from, to lease.State) {

@@ -112,7 +112,10 @@ func (g *group) writeLedger(tx *Tx) error {
 			return failed("write the ledger", err)
 		}
 	}
-	checkpoint := tx.store.signer.Checkpoint(grown.size, edge.Root())
+	checkpoint, err := g.signHead(tx, grown.size, edge.Root())
+	if err != nil {
+		return failed("write the ledger", err)
+	}
 	changed, err := tx.write(`update ledger_head set size = $1, checkpoint = $2 where id = 1 and size = $3`,
 		grown.size, checkpoint, g.tree.size)
 	if err == nil && changed != 1 {

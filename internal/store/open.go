@@ -39,7 +39,7 @@ func Create(ctx context.Context, d Dialect, opt Options) error {
 		}
 		for name, value := range map[string]string{
 			metaInstance: randomText(instanceLength),
-			metaKey:      s.signer.VerifierKey(),
+			metaKey:      s.Signer().VerifierKey(),
 			metaBoot:     "0",
 			metaEpoch:    "1",
 		} {
@@ -52,7 +52,7 @@ func Create(ctx context.Context, d Dialect, opt Options) error {
 				return err
 			}
 		}
-		_, err := tx.Append(ledger.Entry{Event: ledger.LedgerOpened, Key: s.signer.VerifierKey()})
+		_, err := tx.Append(ledger.Entry{Event: ledger.LedgerOpened, Key: s.Signer().VerifierKey()})
 		return err
 	})
 }
@@ -76,7 +76,6 @@ func newStore(d Dialect, opt Options) *Store {
 	opt = opt.withDefaults()
 	s := &Store{
 		dialect: d,
-		signer:  opt.Signer,
 		log:     opt.Log,
 		now:     opt.Now,
 		queue:   make(chan *mutation, opt.Queue),
@@ -84,6 +83,7 @@ func newStore(d Dialect, opt Options) *Store {
 		stopped: make(chan struct{}),
 		closed:  make(chan struct{}),
 	}
+	s.signer.Store(opt.Signer)
 	for range readerCount {
 		s.readers <- &session{}
 	}
@@ -120,9 +120,9 @@ func (s *Store) load(tx *Tx) (err error) {
 	if err != nil {
 		return err
 	}
-	if key != s.signer.VerifierKey() {
+	if key != s.Signer().VerifierKey() {
 		return fmt.Errorf("%w: the store's ledger is signed with %s, and the key given is %s; give the key that belongs to the store",
-			ErrWrongKey, key, s.signer.VerifierKey())
+			ErrWrongKey, key, s.Signer().VerifierKey())
 	}
 	verifier, err := ledger.NewVerifier(key)
 	if err != nil {

@@ -58,7 +58,7 @@ type Options struct {
 // Store is an open store. Its methods may be called concurrently.
 type Store struct {
 	dialect  Dialect
-	signer   *ledger.Signer
+	signer   atomic.Pointer[ledger.Signer] // changed by the writer, with the commit of a rotation
 	log      *slog.Logger
 	now      func() time.Time
 	instance string

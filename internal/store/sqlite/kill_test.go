@@ -39,6 +39,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if order := os.Getenv(envChange); order != "" {
+		if err := change(order); err != nil {
+			fmt.Fprintln(os.Stderr, "change:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if path := os.Getenv(envMeasure); path != "" {
 		told, err := measure(path)
 		if err == nil {

@@ -12,15 +12,32 @@ import (
 
 // ReadSealed reads a sealed value of the store at path, which must not be open. What is wrong with the store is
 // told as by [Open].
-func ReadSealed(ctx context.Context, path, name string) ([]byte, error) {
-	ciphertext, err := readSealed(ctx, path, name)
+func ReadSealed(ctx context.Context, path, name string) (ciphertext []byte, err error) {
+	d, err := own(path, Options{})
+	if err == nil {
+		ciphertext, err = store.ReadSealed(ctx, d, name)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
 	return ciphertext, nil
 }
 
-func readSealed(ctx context.Context, path, name string) ([]byte, error) {
+// Reseal replaces sealed values of the store at path, which must not be open, as [store.Reseal] does. What is
+// wrong with the store is told as by [Open], before change is called.
+func Reseal(ctx context.Context, path string, opt Options, change func(ciphertexts map[string][]byte) error) error {
+	d, err := own(path, opt)
+	if err == nil {
+		err = store.Reseal(ctx, d, change)
+	}
+	if err != nil {
+		return fmt.Errorf("reseal store %s: %w", path, err)
+	}
+	return nil
+}
+
+// own takes the store at path without opening it.
+func own(path string, opt Options) (store.Dialect, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w; make one with: daypass init", store.ErrAbsent)
@@ -35,9 +52,9 @@ func readSealed(ctx context.Context, path, name string) ([]byte, error) {
 	if err := inspect(real); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	d, err := newDialect(real, Options{}, lock)
+	d, err := newDialect(real, opt, lock)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	return store.ReadSealed(ctx, d, name)
+	return d, nil
 }

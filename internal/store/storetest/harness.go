@@ -70,7 +70,13 @@ func (r *Running) Stop() error { return r.stop() }
 // Serve opens the database's store and runs it until Stop or the end of the test.
 func Serve(t testing.TB, db Database, wrap func(driver.Connector) driver.Connector) *Running {
 	t.Helper()
-	s, err := db.Open(t.Context(), store.Options{Signer: Signer(t)}, wrap)
+	return ServeWith(t, db, Signer(t), wrap)
+}
+
+// ServeWith is Serve with another ledger key.
+func ServeWith(t testing.TB, db Database, signer *ledger.Signer, wrap func(driver.Connector) driver.Connector) *Running {
+	t.Helper()
+	s, err := db.Open(t.Context(), store.Options{Signer: signer}, wrap)
 	if err != nil {
 		t.Fatal(err)
 	}

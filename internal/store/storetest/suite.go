@@ -50,6 +50,11 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"entries have proofs", testProofs},
 		{"a fault at any statement leaves all or nothing", testFaults},
 		{"a lost answer of a commit stops the store, and a restart tells", testUnknown},
+		{"a rotation is followed from the old key and from the new one", testRotation},
+		{"a rotation that is undone leaves the old key", testRotationUndone},
+		{"of two rotations in one group one is refused", testRotationsTogether},
+		{"a fault at any statement of a rotation leaves one key whole", testRotationFaults},
+		{"a retired key that is put back is refused", testRetiredKey},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			db := fresh(t)
