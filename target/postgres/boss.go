@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 
@@ -83,66 +84,62 @@ func (p *Postgres) takeOffice(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	err = p.strays.fence(ctx, c)
+	if err == nil {
+		err = p.lock(ctx, c)
+	}
+	if err == nil {
+		err = p.endOldBoots(ctx, c)
+	}
+	if err != nil {
+		p.strays.lose(c) // it may hold the lock for a while, and is not to be taken for another Daypass
+		return err
+	}
 	b.conn, b.met = c, false
-	if err := p.strays.fence(ctx, c); err != nil {
-		return err
-	}
-	if err := p.lock(ctx, c); err != nil {
-		c.hangUp()
-		b.conn = nil
-		return err
-	}
-	return p.endOldBoots(ctx, c)
+	return nil
 }
 
-// lockKeys are the halves of the advisory lock: the instance and the target.
-func (p *Postgres) lockKeys() (int32, int32) {
-	half := func(text string) int32 {
-		hash := fnv.New32a()
-		hash.Write([]byte(text))
-		return int32(hash.Sum32())
-	}
-	return half(p.names.applicationPrefix()), half(p.boss.mark.Target)
+// lockClass is the half of our advisory locks that says which instance and target they are of.
+func (p *Postgres) lockClass() int32 {
+	hash := fnv.New32a()
+	hash.Write([]byte(p.names.applicationPrefix() + p.boss.mark.Target))
+	return int32(hash.Sum32())
 }
 
-// lock takes the session lock. A holder of an earlier boot is a process that died or was copied, and yields.
+// lock takes a session lock that says who is at work, and then looks for others of us who hold one. Any login may
+// take any advisory lock, hold it with a session that hears no signal, and queue for it: so nobody here waits for
+// a lock. Its other half is random, which makes it free, and what counts is only whether another session of our own
+// administrator has one of the class. Whoever comes at the same time sees the other, since both take before they
+// look. One of an earlier boot is a process that died or was copied, and yields.
 func (p *Postgres) lock(ctx context.Context, c *conn) error {
-	class, object := p.lockKeys()
-	const holders = `select a.pid, a.application_name, a.usesysid from pg_locks l join pg_stat_activity a using (pid)
-		where l.locktype = 'advisory' and l.objsubid = 2 and l.granted
-		and l.classid::int8 = $1 and l.objid::int8 = $2 and a.datname = current_database()`
-	for attempt := 0; ; attempt++ {
-		var held bool
-		if err := c.QueryRow(ctx, "select pg_try_advisory_lock($1::int, $2::int)", class, object).Scan(&held); err != nil || held {
-			return err
-		}
-		var pid int32
-		var name string
-		var user uint32
-		err := c.QueryRow(ctx, holders, int64(uint32(class)), int64(uint32(object))).Scan(&pid, &name, &user)
-		if err != nil && attempt > 10 {
-			return fmt.Errorf("the lock of instance %s is held and nobody holds it: %w", p.names.instance, err)
+	for held := false; !held; {
+		err := c.QueryRow(ctx, "select pg_try_advisory_lock($1::int, $2::int)", p.lockClass(), int32(rand.Uint32())).Scan(&held)
+		if err == nil && !held {
+			err = ctx.Err()
 		}
 		if err != nil {
-			continue // it was let go in between
+			return fmt.Errorf("take the lock of instance %s: %w", p.names.instance, err)
 		}
+	}
+	const others = `select distinct a.application_name from pg_locks l join pg_stat_activity a using (pid)
+		where l.locktype = 'advisory' and l.objsubid = 2 and l.granted and l.classid::int8 = $1 and a.datname = current_database()
+		and a.usesysid = $2 and a.pid <> pg_backend_pid()`
+	rows, err := c.Query(ctx, others, int64(uint32(p.lockClass())), c.me)
+	if err != nil {
+		return err
+	}
+	names, err := collect[string](rows)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
 		boot, ours := p.bootOf(name)
-		if user != c.me && attempt < 100 {
-			// Anybody may take a lock of any number, and call itself by our name. Only our own login is one of us.
-			p.log.WarnContext(ctx, "a stranger held the lock of the instance and was ended", "target", p.place.title(), "role", user)
-			if err := c.gone(ctx, "select pid from pg_stat_activity where pid = $1 and usesysid = $2", pid, user); err != nil {
-				return fmt.Errorf("end a stranger that holds the lock of the instance: %w", err)
-			}
-			continue
-		}
 		if !ours || boot >= p.cfg.Mark.Boot {
 			return fmt.Errorf("another daypass of instance %s (%q) is at work on %s: %w: %w",
 				p.names.instance, name, p.place.title(), errElsewhere, target.ErrNotDone)
 		}
-		if err := c.gone(ctx, "select pid from pg_stat_activity where pid = $1 and application_name = $2", pid, name); err != nil {
-			return fmt.Errorf("end boot %d of ours: %w", boot, err)
-		}
 	}
+	return nil // endOldBoots ends those of earlier boots
 }
 
 // bootOf reads the boot from the application name of a connection of ours.
