@@ -61,6 +61,11 @@ func (c *Client) Status(ctx context.Context) (api.Status, error) {
 	return ask[api.Status](ctx, c, "read status", call{method: http.MethodGet, path: "/v1/status", safe: true})
 }
 
+// RotateKey has the server replace the key that signs its ledger, and returns the new one.
+func (c *Client) RotateKey(ctx context.Context) (api.KeyRotation, error) {
+	return ask[api.KeyRotation](ctx, c, "rotate the ledger's key", call{method: http.MethodPost, path: "/v1/keys/rotate"})
+}
+
 // CheckTarget has the server try its administrator's credential at a target.
 func (c *Client) CheckTarget(ctx context.Context, name string) (api.TargetCheck, error) {
 	return ask[api.TargetCheck](ctx, c, fmt.Sprintf("check target %q", name),

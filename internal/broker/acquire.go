@@ -426,7 +426,7 @@ func (b *Broker) tryActivate(ctx context.Context, a *acquisition, c target.Crede
 	if err != nil {
 		return "", err
 	}
-	return b.signer.Receipt(leaf, b.clock.Now().Add(integrateBy)), nil
+	return b.store.Signer().Receipt(leaf, b.clock.Now().Add(integrateBy)), nil
 }
 
 // abandon ends a lease whose credential reaches nobody. When even that cannot be recorded, the row is still

@@ -347,4 +347,4 @@ func (d *desk) ledgerSize() (size int64) {
 }
 
 // signerKey reads the ledger's key as an auditor gets it.
-func (d *desk) signerKey() string { return d.Broker.VerifierKey() }
+func (d *desk) signerKey() string { return d.store.Signer().VerifierKey() }

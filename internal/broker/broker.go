@@ -24,7 +24,6 @@ import (
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/revoker"
 	"github.com/daypass/daypass/internal/store"
-	"github.com/daypass/daypass/ledger"
 )
 
 // Config is what a Broker needs.
@@ -33,8 +32,8 @@ type Config struct {
 	Fleet   *revoker.Fleet
 	Revoker *revoker.Revoker
 	Clock   *revoker.Clock
-	Signer  *ledger.Signer
 	Builder Builder
+	NewKey  NewKey
 	Limits  Limits
 	Admins  []string // names of the issuers whose principals may administer, where policies permit
 	Log     *slog.Logger
@@ -70,8 +69,8 @@ type Broker struct {
 	fleet   *revoker.Fleet
 	revoker *revoker.Revoker
 	clock   *revoker.Clock
-	signer  *ledger.Signer
 	builder Builder
+	newKey  NewKey
 	limits  Limits
 	admins  map[string]bool
 	log     *slog.Logger
@@ -90,8 +89,8 @@ func New(cfg Config) *Broker {
 		fleet:    cfg.Fleet,
 		revoker:  cfg.Revoker,
 		clock:    cfg.Clock,
-		signer:   cfg.Signer,
 		builder:  cfg.Builder,
+		newKey:   cfg.NewKey,
 		limits:   cfg.Limits,
 		admins:   map[string]bool{},
 		log:      cfg.Log,
@@ -127,6 +126,3 @@ func (b *Broker) Run(ctx context.Context) error {
 		b.rates.forget(time.Now())
 	}
 }
-
-// VerifierKey is the public key that the ledger's receipts and checkpoints verify under.
-func (b *Broker) VerifierKey() string { return b.signer.VerifierKey() }

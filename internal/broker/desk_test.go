@@ -123,7 +123,7 @@ func open(t *testing.T, opt options) *desk {
 	log := slog.New(slog.DiscardHandler)
 	d.revoker = revoker.New(revoker.Config{Store: s, Fleet: d.fleet, Clock: clock, Log: log})
 	d.Broker = broker.New(broker.Config{
-		Store: s, Fleet: d.fleet, Revoker: d.revoker, Clock: clock, Signer: signer, Builder: d,
+		Store: s, Fleet: d.fleet, Revoker: d.revoker, Clock: clock, Builder: d, NewKey: newKey,
 		Limits: opt.limits, Admins: []string{"ops"}, Log: log,
 	})
 	d.run()

@@ -192,11 +192,14 @@ func (c *call) export() error {
 		return err
 	}
 	view := c.ledgerView()
-	checkpoint, _, err := view.head()
+	var head ledger.ExportHead
+	err := view.store.View(view.ctx, func(tx *store.Tx) (err error) {
+		head, err = tx.ExportHead()
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	head := ledger.ExportHead{Checkpoint: checkpoint, Keys: []string{c.edge.Broker.VerifierKey()}}
 	c.w.Header().Set("Content-Type", "application/jsonl")
 	c.wrote = true
 	if err := ledger.WriteExport(&patient{c}, head, view, view.leaves); err != nil {

@@ -34,6 +34,7 @@ var endpoints = []struct {
 	{"GET", "/v1/ledger/proof?index=0", "", false},
 	{"GET", "/v1/ledger/export", "", false},
 	{"GET", "/v1/ledger/tile/0/000.p/1", "", false},
+	{"POST", "/v1/keys/rotate", "", false},
 	{"GET", "/v1/status", "", false},
 	{"POST", "/v1/targets/vault/check", "", false},
 	{"GET", "/healthz", "", true},

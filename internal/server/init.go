@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,15 +15,6 @@ import (
 	"github.com/daypass/daypass/internal/store/sqlite"
 	"github.com/daypass/daypass/ledger"
 )
-
-// sealedLedgerKey is the name in the store of the ledger's sealed signing key.
-const sealedLedgerKey = "ledger-key"
-
-// ledgerKey is what is sealed: the seed, and the origin that it signs for.
-type ledgerKey struct {
-	Origin string `json:"origin"`
-	Seed   []byte `json:"seed"`
-}
 
 // Init makes the master key and an empty store where there are none, and says what it made, a sentence each. It
 // never replaces one of them, and makes no new key for a store that has lost its own.
@@ -87,15 +77,7 @@ func initKey(cfg Config, storeFile string, hasStore bool) (*keyring.Key, []strin
 
 // initStore makes an empty store with the ledger's key in it, sealed.
 func initStore(ctx context.Context, cfg Config, key *keyring.Key, path string) (*ledger.Signer, error) {
-	signer, seed, err := ledger.GenerateSigner(ledgerOrigin(cfg))
-	if err != nil {
-		return nil, fmt.Errorf("make the ledger's key: %w", err)
-	}
-	text, err := json.Marshal(ledgerKey{signer.Origin(), seed})
-	if err != nil {
-		return nil, fmt.Errorf("encode the ledger's key: %w", err)
-	}
-	sealed, err := key.Seal(sealedLedgerKey, "", text)
+	signer, sealed, err := makeLedgerKey(key, ledgerOrigin(cfg))
 	if err != nil {
 		return nil, err
 	}
@@ -128,20 +110,15 @@ func readSigner(ctx context.Context, cfg Config, key *keyring.Key) (*ledger.Sign
 	if err != nil {
 		return nil, err
 	}
-	text, err := key.Open(sealedLedgerKey, "", sealed)
+	signer, err := openLedgerKey(key, sealed)
 	if errors.Is(err, keyring.ErrWrongKey) {
 		return nil, withHint(fmt.Errorf("the master key does not belong to the store %s: %w", path, err),
-			"name the key that was made with this store in master_key, or restore it")
+			"name in master_key the key that was made with this store, or the one of the last daypass keys rewrap; or restore it")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open the ledger's key in the store %s: %w", path, err)
+		return nil, fmt.Errorf("open the store %s: %w", path, err)
 	}
-	defer clear(text)
-	var k ledgerKey
-	if err := json.Unmarshal(text, &k); err != nil {
-		return nil, fmt.Errorf("read the ledger's key in the store %s: it is not one", path) // the cause may quote the seed
-	}
-	return ledger.NewSigner(k.Origin, k.Seed)
+	return signer, nil
 }
 
 // loadKey reads the master key of a server that is to run.

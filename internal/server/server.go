@@ -28,10 +28,10 @@ import (
 
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/httpapi"
+	"github.com/daypass/daypass/internal/keyring"
 	"github.com/daypass/daypass/internal/revoker"
 	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/internal/store/sqlite"
-	"github.com/daypass/daypass/ledger"
 	"github.com/daypass/daypass/target"
 )
 
@@ -53,7 +53,7 @@ type Server struct {
 	started time.Time
 
 	store    *store.Store
-	signer   *ledger.Signer
+	key      *keyring.Key
 	clock    *revoker.Clock
 	fleet    *revoker.Fleet
 	revoker  *revoker.Revoker
@@ -95,19 +95,19 @@ func New(ctx context.Context, cfg Config, opt Options) (_ *Server, err error) {
 }
 
 // openStore opens the store with the ledger's key that is sealed in it.
-func (s *Server) openStore(ctx context.Context) error {
-	key, err := loadKey(s.cfg)
-	if err != nil {
+func (s *Server) openStore(ctx context.Context) (err error) {
+	if s.key, err = loadKey(s.cfg); err != nil {
 		return err
 	}
-	if s.signer, err = readSigner(ctx, s.cfg, key); err != nil {
+	signer, err := readSigner(ctx, s.cfg, s.key)
+	if err != nil {
 		return err
 	}
 	path, err := storePath(s.cfg.Store)
 	if err != nil {
 		return err
 	}
-	s.store, err = sqlite.Open(ctx, path, sqlite.Options{Options: store.Options{Signer: s.signer, Log: s.log}})
+	s.store, err = sqlite.Open(ctx, path, sqlite.Options{Options: store.Options{Signer: signer, Log: s.log}})
 	return err
 }
 
@@ -137,8 +137,8 @@ func (s *Server) assemble() error {
 		Fleet:   s.fleet,
 		Revoker: s.revoker,
 		Clock:   s.clock,
-		Signer:  s.signer,
 		Builder: s.builder,
+		NewKey:  s.newLedgerKey,
 		Limits: broker.Limits{
 			LeasesPerPrincipal: s.cfg.Limits.LeasesPerPrincipal,
 			AcquireRate:        float64(s.cfg.Limits.AcquireRate),
@@ -172,8 +172,8 @@ func (s *Server) URL() string { return s.url }
 // Address is the address that the server listens on.
 func (s *Server) Address() string { return s.tcp.Addr().String() }
 
-// VerifierKey is the public key of the ledger, as C2SP signed notes write it.
-func (s *Server) VerifierKey() string { return s.signer.VerifierKey() }
+// VerifierKey is the public key that signs the ledger now, as C2SP signed notes write it.
+func (s *Server) VerifierKey() string { return s.store.Signer().VerifierKey() }
 
 // Handler is what the listeners serve, for tests that need no connection.
 func (s *Server) Handler() http.Handler { return s.handler }

@@ -27,12 +27,12 @@ const stuck = 5 * time.Minute
 
 // Status tells how the broker and its parts are doing.
 func (s *Server) Status(ctx context.Context) (api.Status, error) {
-	now := s.clock.Now()
+	now, signer := s.clock.Now(), s.store.Signer()
 	out := api.Status{
 		Version: s.options.Version, Instance: s.store.Instance(), Boot: s.store.Boot(), Epoch: s.store.Epoch(),
 		StartedAt: api.At(s.started), Now: api.At(now),
 		Targets: []api.TargetStatus{}, Issuers: []api.IssuerStatus{},
-		Ledger: api.LedgerStatus{Origin: s.signer.Origin(), Key: s.signer.VerifierKey()},
+		Ledger: api.LedgerStatus{Origin: signer.Origin(), Key: signer.VerifierKey()},
 	}
 	var tallies []store.TargetTally
 	err := s.store.View(ctx, func(tx *store.Tx) (err error) {
