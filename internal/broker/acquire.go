@@ -80,7 +80,7 @@ func (b *Broker) acquire(ctx context.Context, a *acquisition) (Acquired, error) 
 	if err := b.verify(ctx, a); err != nil {
 		return Acquired{}, err
 	}
-	if err := b.rates.take(a.principal, time.Now()); err != nil {
+	if err := b.rates.take(a.principal.IssuerURL, a.principal.Subject, time.Now()); err != nil {
 		return Acquired{}, err
 	}
 	if err := b.admit(ctx, a); err != nil {
@@ -98,7 +98,7 @@ func (b *Broker) acquire(ctx context.Context, a *acquisition) (Acquired, error) 
 		b.abandon(ctx, a, lease.Failed)
 		return Acquired{}, err
 	}
-	b.revoker.WakeExpiry()
+	b.revoker.WakeExpiry(a.lease.ExpiresAt)
 	return Acquired{Lease: a.lease, Token: a.token, Credential: credential, Receipt: receipt, Clamped: a.clamped}, nil
 }
 
@@ -147,15 +147,20 @@ func (b *Broker) admit(ctx context.Context, a *acquisition) error {
 	return fault.New(fault.StoreUnavailable, "acquire", "the access configuration keeps changing; try again")
 }
 
+// errIssuerLeft is for evidence that was good until its issuer left the access configuration.
+var errIssuerLeft = fault.New(fault.Unauthenticated, "acquire", "the token's issuer has just left the access configuration")
+
 // decide asks the policies. A role that does not exist is denied like any other, so that no stranger learns
 // which roles there are.
 func (b *Broker) decide(ctx context.Context, a *acquisition) error {
-	role, exists := a.view.Access.Roles[a.request.Role]
-	a.role = role
-	if exists {
-		if err := a.chooseTTL(); err != nil {
-			return err
-		}
+	var trusted, exists bool
+	var tooLong error
+	if a.principal, trusted = a.view.recognise(a.principal); !trusted {
+		return errIssuerLeft
+	}
+	if a.role, exists = a.view.Access.Roles[a.request.Role]; exists {
+		// Told only to those who may have the role: others must not learn that it is there.
+		a.ttl, a.clamped, tooLong = chooseTTL(a.role, a.request.TTL, a.role.TTL.Max)
 	}
 	now, on := b.clock.Now(), policy.OnRole(a.request.Role)
 	d := a.view.Policy.Decide(policy.Request{
@@ -168,18 +173,16 @@ func (b *Broker) decide(ctx context.Context, a *acquisition) error {
 	})
 	a.decision = b.newDecision(a.view, a.principal, policy.Acquire, on, d, now)
 	if d.Allow && exists {
-		return nil
+		return tooLong
 	}
-	return b.deny(ctx, a.decision, fmt.Sprintf("role %q was denied", a.request.Role))
+	about := a.decision.Resource
+	if !exists {
+		about = "" // all roles that there are not are one: their names are the caller's to choose
+	}
+	return b.deny(ctx, a.decision, about, fmt.Sprintf("role %q was denied", a.request.Role))
 }
 
-// chooseTTL applies the role's default and maximum.
-func (a *acquisition) chooseTTL() error {
-	ttl, clamped, err := chooseTTL(a.role, a.request.TTL, a.role.TTL.Max)
-	a.ttl, a.clamped = ttl, clamped
-	return err
-}
-
+// chooseTTL applies the role's default, and what is the most here. With an error it still returns the most.
 func chooseTTL(role access.Role, asked, most time.Duration) (ttl time.Duration, clamped bool, err error) {
 	if asked == 0 {
 		return min(role.TTL.Default, most), false, nil
@@ -188,7 +191,7 @@ func chooseTTL(role access.Role, asked, most time.Duration) (ttl time.Duration, 
 		return asked, false, nil
 	}
 	if role.TTL.Over == access.Refuse {
-		return 0, false, fault.New(fault.Invalid, "choose the ttl", fmt.Sprintf("role %q allows at most %s here", role.Name, most))
+		return most, false, fault.New(fault.Invalid, "choose the ttl", fmt.Sprintf("role %q allows at most %s here", role.Name, most))
 	}
 	return most, true, nil
 }
@@ -225,7 +228,7 @@ func (b *Broker) record(ctx context.Context, a *acquisition) error {
 		b.revoker.Wake(superseded)
 	}
 	if denied, ok := errors.AsType[*deniedError](err); ok {
-		return b.deny(ctx, overruled(a.decision, denied.effect, denied.text), denied.text)
+		return b.deny(ctx, overruled(a.decision, denied.effect, denied.text), a.decision.Resource, denied.text)
 	}
 	return err
 }

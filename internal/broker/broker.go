@@ -42,7 +42,7 @@ type Config struct {
 // Limits bound what one principal may do; roles may be narrower.
 type Limits struct {
 	LeasesPerPrincipal int     // live leases; 0: no limit
-	AcquireRate        float64 // acquisitions per second, with a burst of as many; 0: no limit
+	AcquireRate        float64 // acquisitions, and renewals, per second, with a burst of as many; 0: no limit
 }
 
 // Builder turns an access configuration into what serves requests. It is where concrete targets and issuers are
@@ -63,23 +63,41 @@ type View struct {
 	Verifier identity.Verifier // of all issuers of the revision
 }
 
+// recognise returns the principal under the name that this view has for its issuer, and false when it has none: names
+// move between issuers, URLs do not.
+func (v *View) recognise(p identity.Principal) (identity.Principal, bool) {
+	if issuer, ok := v.Access.Issuers[p.Issuer]; ok && issuer.OIDC.URL == p.IssuerURL {
+		return p, true
+	}
+	for _, issuer := range v.Access.Issuers {
+		if issuer.OIDC.URL == p.IssuerURL {
+			p.Issuer = issuer.Name
+			return p, true
+		}
+	}
+	return p, false
+}
+
 // Broker serves workloads and administrators. Its methods may be called concurrently.
 type Broker struct {
-	store   *store.Store
-	fleet   *revoker.Fleet
-	revoker *revoker.Revoker
-	clock   *revoker.Clock
-	builder Builder
-	newKey  NewKey
-	limits  Limits
-	admins  map[string]bool
-	log     *slog.Logger
-	rates   *rates
-	denials *denials
-	figures *figures
+	store    *store.Store
+	fleet    *revoker.Fleet
+	revoker  *revoker.Revoker
+	clock    *revoker.Clock
+	builder  Builder
+	newKey   NewKey
+	limits   Limits
+	admins   map[string]bool
+	log      *slog.Logger
+	rates    *rates // of acquisitions
+	renews   *rates // of renewals, by a rate as high
+	renewing busy
+	denials  *denials
+	figures  *figures
 
 	view     atomic.Pointer[View] // the active revision; replaced whole
 	changing chan struct{}        // holds one value while a goroutine changes view
+	stopped  chan struct{}        // closed when Run has returned
 }
 
 // New returns a Broker without an access revision: it denies everything until [Broker.Load] or [Broker.Apply].
@@ -95,8 +113,10 @@ func New(cfg Config) *Broker {
 		admins:   map[string]bool{},
 		log:      cfg.Log,
 		rates:    newRates(cfg.Limits.AcquireRate),
+		renews:   newRates(cfg.Limits.AcquireRate),
 		figures:  newFigures(),
 		changing: make(chan struct{}, 1),
+		stopped:  make(chan struct{}),
 	}
 	for _, name := range cfg.Admins {
 		b.admins[name] = true
@@ -111,6 +131,7 @@ func (b *Broker) View() *View { return b.view.Load() }
 // Run keeps the broker's own house until ctx ends: it counts denials into the store, prunes what retention lets
 // go, and forgets idle principals' rates.
 func (b *Broker) Run(ctx context.Context) error {
+	defer close(b.stopped)
 	const every = 30 * time.Second
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
@@ -124,5 +145,6 @@ func (b *Broker) Run(ctx context.Context) error {
 			b.log.Error("record the denials", "err", err)
 		}
 		b.rates.forget(time.Now())
+		b.renews.forget(time.Now())
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/fault"
@@ -133,7 +134,8 @@ func (b *Broker) activateRevision(ctx context.Context, who actor, view *View, fr
 	if err != nil {
 		return Applied{}, err
 	}
-	notes, err := b.serve(ctx, view)
+	// The revision is active: it must serve, whether or not the administrator still listens.
+	notes, err := b.serve(context.WithoutCancel(ctx), view)
 	b.log.Info("an access revision was activated", "revision", view.Revision, "by", who.name, "notes", notes)
 	return Applied{Revision: done, Notes: notes}, err
 }
@@ -240,9 +242,19 @@ func (b *Broker) earlierIssuers(ctx context.Context, into map[string]bool) error
 	return nil
 }
 
-// endIssuer ends the live leases of an issuer that left.
+// endIssuer ends the live leases of an issuer that left. It tries until it is done, or until the store has stopped:
+// then the next start takes it up.
 func (b *Broker) endIssuer(ctx context.Context, url string) {
-	if err := b.revoker.EndAll(ctx, store.Filter{IssuerURL: url}, lease.Withdrawn); err != nil {
+	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
+		err := b.revoker.EndAll(ctx, store.Filter{IssuerURL: url}, lease.Withdrawn)
+		if err == nil {
+			return
+		}
 		b.log.Error("end the leases of an issuer that left", "issuer", url, "err", err)
+		select {
+		case <-b.stopped:
+			return
+		case <-time.After(wait):
+		}
 	}
 }

@@ -65,23 +65,25 @@ func (e *deniedError) Error() string { return e.text }
 
 // deny records a denial and returns what the caller may know of it: that it was one, and the decision to show to
 // an operator.
-func (b *Broker) deny(ctx context.Context, d store.Decision, public string) error {
-	refusal := fault.New(fault.Denied, "acquire", public)
-	refusal.Decision = b.denials.note(ctx, d)
+// What it is about keeps different denials of one principal apart.
+func (b *Broker) deny(ctx context.Context, d store.Decision, about, public string) error {
+	refusal := fault.New(fault.Denied, d.Action, public)
+	refusal.Decision = b.denials.note(ctx, d, about)
 	return refusal
 }
 
 // denials keeps equal denials of one principal from filling the store and the ledger: the first is recorded at
-// once, the ones after it are counted and recorded together.
+// once, the ones after it are counted and recorded together. Principals are many where anybody can get a token, so
+// first denials have a rate too, for each issuer: what goes beyond it is a metric.
 type denials struct {
 	broker *Broker
-	fresh  *rate.Limiter // bounds the records of first denials, over all principals
 
-	mu   sync.Mutex // guards seen
-	seen map[denialKey]*denial
+	mu    sync.Mutex               // guards the fields below
+	fresh map[string]*rate.Limiter // by issuer URL: there are as many as are configured
+	seen  map[denialKey]*denial
 }
 
-type denialKey struct{ issuerURL, subject, action, resource, reasons string }
+type denialKey struct{ issuerURL, subject, action, about, effect string }
 
 // denial is a recorded denial and how often it happened again since the last flush.
 type denial struct {
@@ -93,16 +95,21 @@ type denial struct {
 const (
 	maxDenials   = 10_000           // kinds of denial remembered at once
 	denialWindow = 10 * time.Minute // how long a kind is remembered
+	freshRate    = 1                // first denials recorded in a second
+	freshBurst   = 100
 )
 
 func newDenials(b *Broker) *denials {
-	return &denials{broker: b, fresh: rate.NewLimiter(20, 200), seen: map[denialKey]*denial{}}
+	return &denials{broker: b, fresh: map[string]*rate.Limiter{}, seen: map[denialKey]*denial{}}
 }
 
 // note counts a denial and returns the ID of the decision that stands for it, empty where it was only counted.
-func (s *denials) note(ctx context.Context, d store.Decision) string {
+func (s *denials) note(ctx context.Context, d store.Decision, about string) string {
 	s.broker.figures.denied.Inc()
-	key := denialKey{d.IssuerURL, d.Subject, d.Action, d.Resource, string(d.Reasons)}
+	key := denialKey{d.IssuerURL, d.Subject, d.Action, about, d.Outcome}
+	if about != "" {
+		key.effect = string(d.Reasons)
+	}
 	s.mu.Lock()
 	known := s.seen[key]
 	if known != nil {
@@ -110,7 +117,10 @@ func (s *denials) note(ctx context.Context, d store.Decision) string {
 		s.mu.Unlock()
 		return known.id
 	}
-	if len(s.seen) >= maxDenials || !s.fresh.Allow() {
+	if s.fresh[d.IssuerURL] == nil {
+		s.fresh[d.IssuerURL] = rate.NewLimiter(freshRate, freshBurst)
+	}
+	if len(s.seen) >= maxDenials || !s.fresh[d.IssuerURL].Allow() {
 		s.mu.Unlock()
 		return ""
 	}

@@ -106,6 +106,14 @@ func (b *Broker) Renew(ctx context.Context, c Caller, id lease.ID, ttl time.Dura
 	if err := r.mayAsk(); err != nil {
 		return l, false, err
 	}
+	if err := b.renews.take(r.lease.IssuerURL, r.lease.Subject, time.Now()); err != nil {
+		return l, false, err
+	}
+	done, err := b.renewing.begin(id)
+	if err != nil {
+		return l, false, err
+	}
+	defer done()
 	for range maxTries {
 		if err = b.decideRenewal(ctx, r); err != nil {
 			return l, false, err
@@ -147,6 +155,9 @@ func (b *Broker) decideRenewal(ctx context.Context, r *renewal) (err error) {
 	if r.role, exists = r.view.Access.Roles[r.lease.Role]; !exists {
 		return fault.New(fault.Conflict, op, fmt.Sprintf("role %q has left the access configuration; the lease lives until it expires", r.lease.Role))
 	}
+	if r.who.holds != "" && r.role.Renew != access.Handle {
+		return fault.New(fault.Denied, op, "this role renews on fresh evidence only now; show a workload token")
+	}
 	if r.principal, err = r.holder(); err != nil {
 		return err
 	}
@@ -170,20 +181,26 @@ func (b *Broker) decideRenewal(ctx context.Context, r *renewal) (err error) {
 		TTL:       ttl,
 	})
 	if !d.Allow {
-		return b.deny(ctx, b.newDecision(r.view, r.principal, policy.Renew, on, d, now), "the renewal was denied")
+		return b.deny(ctx, b.newDecision(r.view, r.principal, policy.Renew, on, d, now), on.String(), "the renewal was denied")
 	}
 	return nil
 }
 
 // holder is the principal to decide about: freshly verified, or as it was when the lease was made.
 func (r *renewal) holder() (identity.Principal, error) {
-	if r.who.holds == "" {
-		return r.who.principal, nil
+	p := r.who.principal
+	if r.who.holds != "" {
+		claims, err := decodeClaims(r.lease.Claims)
+		if err != nil {
+			return p, err
+		}
+		p = identity.Principal{Issuer: r.lease.Issuer, IssuerURL: r.lease.IssuerURL, Subject: r.lease.Subject, Claims: claims}
 	}
-	p := identity.Principal{Issuer: r.lease.Issuer, IssuerURL: r.lease.IssuerURL, Subject: r.lease.Subject}
-	var err error
-	p.Claims, err = decodeClaims(r.lease.Claims)
-	return p, err
+	p, trusted := r.view.recognise(p)
+	if !trusted {
+		return p, fault.New(fault.Denied, "renew lease "+string(r.lease.ID), "the issuer of the lease has left the access configuration")
+	}
+	return p, nil
 }
 
 // decodeClaims reads stored claims as a verifier returns them: whole numbers are int64, others json.Number.

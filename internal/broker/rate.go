@@ -6,11 +6,11 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/internal/fault"
+	"github.com/daypass/daypass/internal/lease"
 )
 
-// rates bounds how often one principal may ask. Its memory is bounded too: idle principals are forgotten, and
+// rates bounds how often one principal may ask for something. Its memory is bounded too: idle principals are forgotten, and
 // when there are very many busy ones, all are for a moment.
 type rates struct {
 	perSecond float64
@@ -27,18 +27,18 @@ func newRates(perSecond float64) *rates {
 	return &rates{perSecond: perSecond, limiters: map[rateKey]*rate.Limiter{}}
 }
 
-// take counts one request of p, or refuses it and says when to come back.
-func (r *rates) take(p identity.Principal, now time.Time) error {
+// take counts one request of a principal, or refuses it and says when to come back.
+func (r *rates) take(issuerURL, subject string, now time.Time) error {
 	if r.perSecond <= 0 {
 		return nil
 	}
-	reservation := r.limiter(rateKey{p.IssuerURL, p.Subject}).ReserveN(now, 1)
+	reservation := r.limiter(rateKey{issuerURL, subject}).ReserveN(now, 1)
 	wait := reservation.DelayFrom(now)
 	if wait == 0 {
 		return nil
 	}
 	reservation.CancelAt(now)
-	refusal := fault.New(fault.TooMany, "acquire", "this principal asks too often")
+	refusal := fault.New(fault.TooMany, "count a request", "this principal asks too often")
 	refusal.RetryAfter = wait
 	return refusal
 }
@@ -66,4 +66,30 @@ func (r *rates) forget(now time.Time) {
 			delete(r.limiters, key)
 		}
 	}
+}
+
+// busy keeps one lease from being renewed twice at once.
+type busy struct {
+	mu     sync.Mutex // guards leases
+	leases map[lease.ID]bool
+}
+
+// begin claims a lease until done is called.
+func (b *busy) begin(id lease.ID) (done func(), err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.leases[id] {
+		refusal := fault.New(fault.TooMany, "renew lease "+string(id), "the lease is being renewed already")
+		refusal.RetryAfter = time.Second
+		return nil, refusal
+	}
+	if b.leases == nil {
+		b.leases = map[lease.ID]bool{}
+	}
+	b.leases[id] = true
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.leases, id)
+	}, nil
 }
