@@ -291,3 +291,16 @@ func testRetiredKey(t *testing.T, db Database) {
 		}
 	}
 }
+
+func testRotationsFull(t *testing.T, db Database) {
+	s := Serve(t, db, nil)
+	r := next(t)
+	raw, err := db.SQL()
+	check(t, err)
+	_, err = raw.ExecContext(t.Context(), `insert into ledger_rotations (size, checkpoint, rotated_by)
+		with recursive n (i) as (select 1 union all select i + 1 from n where i < $1) select -i, '', '' from n`, ledger.MaxRotations)
+	check(t, errors.Join(err, raw.Close()))
+	wantKind(t, s.Update(t.Context(), func(tx *store.Tx) error { _, err := tx.Rotate(r); return err }), fault.Conflict)
+	check(t, s.Stop())
+	audit(t, db, Serve(t, db, nil).Store)
+}

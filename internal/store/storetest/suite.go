@@ -55,6 +55,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"of two rotations in one group one is refused", testRotationsTogether},
 		{"a fault at any statement of a rotation leaves one key whole", testRotationFaults},
 		{"a retired key that is put back is refused", testRetiredKey},
+		{"a rotation more than an export can carry is refused", testRotationsFull},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			db := fresh(t)
