@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -32,16 +33,12 @@ func KeptSigner(ctx context.Context, db Database) (*ledger.Signer, error) {
 		return nil, err
 	}
 	defer raw.Close()
-	rows, err := raw.QueryContext(ctx, `select ciphertext from sealed where name = $1`, sealedKey)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	if !rows.Next() {
+	var seed []byte
+	err = raw.QueryRowContext(ctx, `select ciphertext from sealed where name = $1`, sealedKey).Scan(&seed)
+	if errors.Is(err, sql.ErrNoRows) {
 		return FixedSigner()
 	}
-	var seed []byte
-	if err := rows.Scan(&seed); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return ledger.NewSigner(Origin, seed)
