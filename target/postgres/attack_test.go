@@ -36,7 +36,7 @@ func TestALeaseCannotTouchWhatIsOurs(t *testing.T) {
 		boss := ask[int](t, r, "select pid from pg_stat_activity where usename = $1 limit 1", r.admin)
 		self := r.name(lease)
 		for _, statement := range []string{
-			"set session authorization " + r.admin, "set role " + r.admin, "set role dpx_" + r.instance, "set role " + r.name(neighbour),
+			"set session authorization " + r.admin, "set role " + r.admin, "set role " + r.name(neighbour),
 			"create role dp_" + r.instance + "_aaaaaaaaaaaaaaaaaaaa login", "create role dpc_" + r.instance + "_99 createrole",
 			"alter role " + self + " valid until 'infinity'", "alter role " + self + " createrole", "alter role " + self + " connection limit -1",
 			"alter role " + self + " rename to dp_mine", "alter role " + r.name(neighbour) + " password 'mine'", "drop role " + self,

@@ -199,12 +199,13 @@ func (p *Postgres) connect(ctx context.Context) (*conn, error) {
 	return c, nil
 }
 
-// furnish makes the roles that everything else needs: creators on 16 and later, the heir everywhere. A DBA who drops one of them gets it back at the next connection.
+// furnish makes the creators, which everything else needs on 16 and later. A DBA who drops one gets it back at the
+// next connection.
 func (p *Postgres) furnish(ctx context.Context, c *conn) error {
-	want := []string{p.names.heir()}
-	if c.modern() {
-		want = append(want, p.names.creators()...)
+	if !c.modern() {
+		return nil
 	}
+	want := p.names.creators()
 	rows, err := c.Query(ctx, "select rolname from pg_roles where rolname = any($1)", want)
 	if err != nil {
 		return err
@@ -219,15 +220,12 @@ func (p *Postgres) furnish(ctx context.Context, c *conn) error {
 	}
 	var script strings.Builder
 	for _, name := range want {
-		switch {
-		case have[name]:
-		case name == p.names.heir():
-			fmt.Fprintf(&script, "create role %s nologin;", quote(name))
-		default:
-			// The administrator may act as the creator, but does not inherit from it: what it inherits is looked
-			// through at every statement.
-			fmt.Fprintf(&script, "create role %[1]s nologin createrole; grant %[1]s to current_user with inherit false, set true;", quote(name))
+		if have[name] {
+			continue
 		}
+		// The administrator may act as the creator, but does not inherit from it: what it inherits is looked through
+		// at every statement.
+		fmt.Fprintf(&script, "create role %[1]s nologin createrole; grant %[1]s to current_user with inherit false, set true;", quote(name))
 	}
 	if script.Len() == 0 {
 		return nil

@@ -28,6 +28,11 @@ func (p *Postgres) Check(ctx context.Context) ([]target.Finding, error) {
 		}
 		found = append(p.lacks(s), p.exceeds(c, s)...)
 		found = append(found, p.surroundings(s)...)
+		left, err := p.leftovers(ctx, c)
+		if err != nil {
+			return err
+		}
+		found = append(found, left...)
 		if err := p.furnish(ctx, c); err != nil {
 			if broken(err) {
 				return err
@@ -115,4 +120,36 @@ func (p *Postgres) surroundings(s standing) []target.Finding {
 		found = append(found, target.Finding{Severity: target.Warning, Message: "there are standbys: sessions on them are not seen from here, and are not promised to end", Fix: "refuse logins of daypass in pg_hba.conf of the standbys"})
 	}
 	return found
+}
+
+// leftovers are what dead leases own, which a DBA must look at: who takes over a function, a trigger or an index
+// expression lends it the rights of the new owner.
+func (p *Postgres) leftovers(ctx context.Context, c *conn) ([]target.Finding, error) {
+	const most = 20
+	rows, err := c.Query(ctx, `select r.rolname::text, coalesce(b.datname::text, current_database()::text), count(*), count(*) over ()
+		from pg_roles r join pg_shdepend d on d.refclassid = 'pg_authid'::regclass and d.refobjid = r.oid and d.deptype = 'o'
+		left join pg_database b on b.oid = d.dbid
+		where not r.rolcanlogin and (starts_with(r.rolname, $1) or starts_with(r.rolname, $2)) group by 1, 2 order by 1, 2 limit $3`,
+		p.names.loginPrefix(), p.names.stashPrefix(), most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var found []target.Finding
+	var role, database string
+	var objects, all int
+	for rows.Next() {
+		if err := rows.Scan(&role, &database, &objects, &all); err != nil {
+			return nil, err
+		}
+		found = append(found, target.Finding{
+			Severity: target.Note,
+			Message:  fmt.Sprintf("%s, which is dead, owns %d objects in database %s; functions, triggers and index expressions among them would get the rights of a new owner", role, objects, database),
+			Fix:      fmt.Sprintf("in %s: reassign owned by %s to … (a role of yours), or: drop owned by %s", database, quote(role), quote(role)),
+		})
+	}
+	if all > most {
+		found = append(found, target.Finding{Severity: target.Note, Message: fmt.Sprintf("and %d more of such", all-most)})
+	}
+	return found, rows.Err()
 }

@@ -44,6 +44,9 @@ func (e *ending) run(ctx context.Context, leases []string) error {
 	if err := e.endSessions(ctx, found); err != nil {
 		return err
 	}
+	if err := e.p.disownGroups(ctx, e.c); err != nil {
+		return err
+	}
 	if err := e.drop(ctx, found); err != nil {
 		return err
 	}

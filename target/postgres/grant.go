@@ -366,7 +366,7 @@ func writeMembers(text *strings.Builder, c *conn, members map[string][]string, m
 }
 
 // sortedKeys keeps the order of locks the same in all lanes.
-func sortedKeys(m map[string][]string) []string {
+func sortedKeys[T any](m map[string]T) []string {
 	var keys []string
 	for key := range m {
 		keys = append(keys, key)

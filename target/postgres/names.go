@@ -64,8 +64,9 @@ func (n names) creators() []string {
 
 func (n names) creatorPrefix() string { return "dpc_" + n.instance + "_" }
 
-// heir owns what dead leases left. It has no rights and nobody can log in as it.
-func (n names) heir() string { return "dpx_" + n.instance }
+// stashPrefix begins the names of roles that own what leases made in the name of a group, with which nobody can log
+// in and which have no rights.
+func (n names) stashPrefix() string { return "dpx_" + n.instance + "_" }
 
 // mark is the role whose comment marks this server and database as a target of ours. Roles belong to the whole
 // server, so that the database is part of the name: two databases of one server are two targets.

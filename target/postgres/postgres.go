@@ -2,7 +2,7 @@
 //
 // It owns every role at the server whose name begins with dp_, dpg_, dpc_, dpm_ or dpx_ and the instance:
 // the logins of leases, the groups that hold the rights of roles, the creators that make logins on
-// PostgreSQL 16 and later, the mark of the target, and the heir of what dead leases leave. It
+// PostgreSQL 16 and later, the mark of the target, and the stashes of what leases made in the name of a group. It
 // promises what [target.Target] asks: rights come only through a group, no statement holds a claim, a login dies
 // by OID with its sessions, and a lost answer is settled by the server's own word. It connects lazily: a
 // server that is down makes calls fail, never [New].
@@ -39,6 +39,8 @@ type Postgres struct {
 	strays strays   // backends that we lost sight of
 	boss   boss     // the one connection that holds the lock of the instance
 	groups groupSet // groups that are known to be in order
+
+	disarming sync.Mutex // two that disarm the same things would fail each other
 
 	stop  context.CancelFunc
 	lanes sync.WaitGroup

@@ -2,9 +2,12 @@ package postgres
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/daypass/daypass/target"
 )
@@ -19,10 +22,13 @@ type remains struct {
 	database string
 }
 
-// Clean makes one pass over what dead leases left. What they own goes, in every database, to a role without
-// rights, never to a group: a function that runs with its owner's rights must not gain any. Clean also drops
-// tombstones that have served, takes from groups what a lease made in their name (possible on 15), brings groups
-// in order, and drops those that nobody uses.
+// Clean makes one pass over what dead leases left. What a lease owned stays with its own dead login, which may not
+// log in, has no rights, no members and no sessions: PostgreSQL runs functions, views and index expressions with
+// the rights of their owner, also long after (ANALYZE, autovacuum), so that an owner which two leases share would
+// let one reach what the other left, and a group would give it the rights of the living. Clean disarms those
+// things where they are, counts them, and drops the login once a DBA has moved or dropped them. Clean also drops
+// tombstones that have served, takes from groups what a lease made in their name (possible on 15), brings groups in
+// order, and drops those that nobody uses.
 func (p *Postgres) Clean(ctx context.Context) (target.Residue, error) {
 	left, err := p.clean(ctx)
 	if err != nil {
@@ -41,25 +47,13 @@ func (p *Postgres) clean(ctx context.Context) (target.Residue, error) {
 			return err
 		}
 		var err error
-		all, err = p.remains(ctx, c)
+		all, err = p.remains(ctx, c, true)
 		return err
 	})
 	if err != nil {
 		return target.Residue{}, err
 	}
-	byDatabase := map[string][]string{}
-	for _, r := range all {
-		database := r.database
-		if database == "" {
-			database = p.place.database
-		}
-		byDatabase[database] = append(byDatabase[database], r.role)
-	}
-	for _, database := range sortedKeys(byDatabase) {
-		if err := p.inherit(ctx, database, sortedSet(byDatabase[database])); err != nil {
-			p.log.WarnContext(ctx, "what dead leases left stays", "target", p.place.title(), "database", database, "err", err)
-		}
-	}
+	p.disarmAll(ctx, all, 4*impatient)
 	for _, g := range p.groups.all() {
 		if err := p.control(ctx, func(ctx context.Context, c *conn) error { return p.buildGroup(ctx, c, g) }); err != nil {
 			p.log.WarnContext(ctx, "a group is not in order", "target", p.place.title(), "role", g.role, "err", err)
@@ -75,18 +69,55 @@ func (p *Postgres) clean(ctx context.Context) (target.Residue, error) {
 		}
 		return c.QueryRow(ctx, `select count(distinct r.oid), count(*) from pg_roles r
 			join pg_shdepend d on d.refclassid = 'pg_authid'::regclass and d.refobjid = r.oid
-			where starts_with(r.rolname, $1) and not r.rolcanlogin`, p.names.loginPrefix()).Scan(&left.Leases, &left.Objects)
+			where not r.rolcanlogin and (starts_with(r.rolname, $1) or starts_with(r.rolname, $2))`,
+			p.names.loginPrefix(), p.names.stashPrefix()).Scan(&left.Leases, &left.Objects)
 	})
 	return left, err
 }
 
-// remains lists the dead logins on which things depend, and the groups that own things.
-func (p *Postgres) remains(ctx context.Context, c *conn) ([]remains, error) {
+// disarmAll disarms remains, database by database. What cannot be disarmed now stays for the next pass.
+func (p *Postgres) disarmAll(ctx context.Context, all []remains, patience time.Duration) {
+	p.disarming.Lock()
+	defer p.disarming.Unlock()
+	byDatabase := map[string][]string{}
+	for _, r := range all {
+		database := r.database
+		if database == "" {
+			database = p.place.database
+		}
+		byDatabase[database] = append(byDatabase[database], r.role)
+	}
+	for _, database := range sortedKeys(byDatabase) {
+		if err := p.disarmIn(ctx, database, sortedSet(byDatabase[database]), patience); err != nil {
+			p.log.WarnContext(ctx, "what dead leases left is not disarmed", "target", p.place.title(), "database", database, "err", err)
+		}
+	}
+}
+
+// disownGroups takes from groups what a lease made in their name, before 16, where a member can act as its group:
+// such a function keeps the rights of the group when the lease is dead. It costs one query when there is none.
+func (p *Postgres) disownGroups(ctx context.Context, c *conn) error {
+	if c.modern() {
+		return nil
+	}
+	all, err := p.remains(ctx, c, false)
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	// The living can hold locks on such things, which must not hold up the dead for long.
+	ctx, cancel := context.WithTimeout(ctx, 4*impatient)
+	defer cancel()
+	p.disarmAll(ctx, all, impatient)
+	return nil
+}
+
+// remains lists the groups that own things and, if asked, the dead logins and stashes on which things depend.
+func (p *Postgres) remains(ctx context.Context, c *conn, dead bool) ([]remains, error) {
 	rows, err := c.Query(ctx, `select distinct r.rolname::text, coalesce(b.datname::text, '')
 		from pg_roles r join pg_shdepend d on d.refclassid = 'pg_authid'::regclass and d.refobjid = r.oid
 		left join pg_database b on b.oid = d.dbid
-		where starts_with(r.rolname, $1) and not r.rolcanlogin or starts_with(r.rolname, $2) and d.deptype = 'o'`,
-		p.names.loginPrefix(), p.names.groupPrefix())
+		where not r.rolcanlogin and (starts_with(r.rolname, $1) and d.deptype = 'o' or $4 and (starts_with(r.rolname, $2) or starts_with(r.rolname, $3)))`,
+		p.names.groupPrefix(), p.names.loginPrefix(), p.names.stashPrefix(), dead)
 	if err != nil {
 		return nil, err
 	}
@@ -102,8 +133,8 @@ func (p *Postgres) remains(ctx context.Context, c *conn) ([]remains, error) {
 	return all, rows.Err()
 }
 
-// inherit gives what roles own in database to the heir.
-func (p *Postgres) inherit(ctx context.Context, database string, roles []string) error {
+// disarmIn disarms what roles own in database.
+func (p *Postgres) disarmIn(ctx context.Context, database string, roles []string, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*opTimeout)
 	defer cancel()
 	c, err := p.dialer.dial(ctx, database)
@@ -111,25 +142,31 @@ func (p *Postgres) inherit(ctx context.Context, database string, roles []string)
 		return err
 	}
 	defer c.hangUp()
-	var failed []error
-	for _, role := range roles {
-		creator, err := p.creatorOf(ctx, c, role)
-		if err != nil {
+	rows, err := c.Query(ctx, `select r.rolname::text, `+owning+` from pg_roles r
+		where r.rolname = any($1) and (starts_with(r.rolname, $2) or not `+owning+` or `+armed+`)`, roles, p.names.groupPrefix())
+	if err != nil {
+		return err
+	}
+	owns := map[string]bool{} // of those that there is something to do for
+	for rows.Next() {
+		var name string
+		var some bool
+		if err := rows.Scan(&name, &some); err != nil {
+			rows.Close()
 			return err
 		}
-		text := p.joinHeir(c) + p.join(c, role, creator) +
-			disarm(role) + fmt.Sprintf("reassign owned by %s to %s;", quote(role), quote(p.names.heir()))
-		if _, login := p.names.lease(role); login {
-			// What is left after that is what was given to it, in this database.
-			text += fmt.Sprintf("drop owned by %s;", quote(role))
-		} else {
-			defaults, err := p.defaultsOf(ctx, c, role)
-			if err != nil {
-				return err
-			}
-			text += defaults + p.leave(c, role)
+		owns[name] = some
+	}
+	if rows.Err() != nil {
+		return rows.Err()
+	}
+	var failed []error
+	for _, role := range sortedKeys(owns) {
+		text, err := p.disarmText(ctx, c, role, owns[role])
+		if err == nil {
+			err = c.transact(ctx, patience, text)
 		}
-		if err := c.transact(ctx, impatient*4, text); err != nil {
+		if err != nil {
 			failed = append(failed, fmt.Errorf("role %s: %w", role, err))
 			if broken(err) {
 				break
@@ -139,19 +176,66 @@ func (p *Postgres) inherit(ctx context.Context, database string, roles []string)
 	return errors.Join(failed...)
 }
 
+// disarmText is what disarms one role in the database of c, as the administrator in its place.
+func (p *Postgres) disarmText(ctx context.Context, c *conn, role string, owns bool) (string, error) {
+	creator, err := p.creatorOf(ctx, c, role)
+	if err != nil {
+		return "", err
+	}
+	text := p.join(c, role, creator)
+	if strings.HasPrefix(role, p.names.groupPrefix()) {
+		defaults, err := p.defaultsOf(ctx, c, role)
+		if err != nil {
+			return "", err
+		}
+		text += defaults
+		if owns {
+			text += disarm(role) + p.stash(c, role)
+		}
+		return text + p.leave(c, role, creator), nil
+	}
+	if owns {
+		return text + disarm(role) + p.leave(c, role, creator), nil
+	}
+	// What is left is what was given to it in this database, and what it wished for things that it will never make.
+	return text + fmt.Sprintf("drop owned by %s;", quote(role)) + p.leave(c, role, creator), nil
+}
+
+// stash is the text that moves what a group owns to a role of its own, new each time, as if the lease that made it
+// had owned it: a group lends its rights to whatever it owns.
+func (p *Postgres) stash(c *conn, role string) string {
+	fresh, options := quote(p.names.stashPrefix()+strings.ToLower(rand.Text()[:16])), ""
+	if c.modern() {
+		options = " with inherit true, set true"
+	}
+	return fmt.Sprintf("create role %[1]s nologin; comment on role %[1]s is 'what leases made in the name of a group'; grant %[1]s to %[2]s%[3]s;"+
+		"reassign owned by %[4]s to %[1]s; revoke %[1]s from %[2]s;", fresh, quote(p.place.user), options, quote(role))
+}
+
+// owning reports whether role r owns anything in this database, wishes for the future apart.
+const owning = `exists (select from pg_shdepend d where d.refclassid = 'pg_authid'::regclass and d.refobjid = r.oid and d.deptype = 'o'
+	and d.classid <> 'pg_default_acl'::regclass and d.dbid in (0, (select oid from pg_database where datname = current_database())))`
+
+// things lists what role r owns in this database that others can be let into.
+const things = `(select case c.relkind when 'S' then 'sequence' else 'table' end as kind, c.oid::regclass::text as name, false as definer,
+		nullif(c.relacl || coalesce((select array_agg(i) from pg_attribute t, unnest(t.attacl) i where t.attrelid = c.oid), '{}'::aclitem[]), '{}'::aclitem[]) as acl
+		from pg_class c where c.relowner = r.oid and c.relkind in ('r', 'v', 'm', 'f', 'p', 'S')
+	union all select 'schema', quote_ident(n.nspname), false, n.nspacl from pg_namespace n where n.nspowner = r.oid
+	union all select 'large object', l.oid::text, false, l.lomacl from pg_largeobject_metadata l where l.lomowner = r.oid
+	union all select 'routine', f.oid::regprocedure::text, f.prosecdef, coalesce(f.proacl, acldefault('f', f.proowner)) from pg_proc f where f.proowner = r.oid)`
+
+// armed reports whether role r has let anybody into its things, or lends its rights by them.
+const armed = `exists (select from ` + things + ` o where o.definer or exists (select from aclexplode(o.acl) a where a.grantee <> r.oid))`
+
 // disarm is the text that takes from everybody what role let them do with its things, and from its functions the
-// rights of their owner. All that dead leases leave has one owner: what one of them left must not be reached through
-// a function or view of another.
+// rights of their owner.
 func disarm(role string) string {
-	return `do $do$ declare o record; g record; me oid := (select oid from pg_roles where rolname = ` + literal(role) + `); begin
-		for o in select 'table' as kind, c.oid::regclass::text as name, c.relacl as acl from pg_class c where c.relowner = me and c.relkind in ('r', 'v', 'm', 'f', 'p', 'S')
-			union all select 'schema', quote_ident(n.nspname), n.nspacl from pg_namespace n where n.nspowner = me
-			union all select case when f.prokind = 'a' then 'routine' else 'routine+' end, f.oid::regprocedure::text, f.proacl from pg_proc f where f.proowner = me
-		loop
-			if o.kind = 'routine+' then execute format('alter routine %s security invoker', o.name); end if;
-			execute format('revoke all on %s %s from public cascade', rtrim(o.kind, '+'), o.name);
-			for g in select distinct pg_get_userbyid(a.grantee) as name from aclexplode(o.acl) a where a.grantee not in (0, me) loop
-				execute format('revoke all on %s %s from %I cascade', rtrim(o.kind, '+'), o.name, g.name);
+	return `do $do$ declare o record; g record; begin
+		for o in select t.*, r.oid as me from pg_roles r, lateral ` + things + ` t where r.rolname = ` + literal(role) + ` loop
+			if o.definer then execute format('alter routine %s security invoker', o.name); end if;
+			for g in select distinct case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end as name
+				from aclexplode(o.acl) a where a.grantee <> o.me loop
+				execute format('revoke all on %s %s from %s cascade', o.kind, o.name, g.name);
 			end loop;
 		end loop; end $do$;`
 }
@@ -176,15 +260,6 @@ func (p *Postgres) options(c *conn) string {
 	return ""
 }
 
-// joinHeir lets the administrator hand things to the heir. It stays a member: the heir has no rights to give.
-func (p *Postgres) joinHeir(c *conn) string {
-	text := fmt.Sprintf("grant %s to %s", quote(p.names.heir()), quote(p.place.user))
-	if c.modern() {
-		text += " with inherit true, set true"
-	}
-	return text + ";"
-}
-
 // join makes the administrator a member of role, which it must be to touch what the role owns. Who made the role may
 // give it: a creator of ours (login) or the administrator itself (group).
 func (p *Postgres) join(c *conn, role, creator string) string {
@@ -192,41 +267,45 @@ func (p *Postgres) join(c *conn, role, creator string) string {
 	return p.as(c, creator) + text + p.as(c, "")
 }
 
-// leave undoes join for a role that the administrator made.
-func (p *Postgres) leave(c *conn, role string) string {
-	if c.modern() {
-		return fmt.Sprintf("revoke inherit option for %s from %s;", quote(role), quote(p.place.user))
+// leave undoes join.
+func (p *Postgres) leave(c *conn, role, creator string) string {
+	switch {
+	case !c.modern():
+		return fmt.Sprintf("revoke %s from %s;", quote(role), quote(p.place.user))
+	case creator != "":
+		return p.as(c, creator) + fmt.Sprintf("revoke %s from %s;", quote(role), quote(p.place.user)) + p.as(c, "")
 	}
-	return fmt.Sprintf("revoke %s from %s;", quote(role), quote(p.place.user))
+	return fmt.Sprintf("revoke inherit option for %s from %s;", quote(role), quote(p.place.user))
 }
 
-// defaultsOf is the text that undoes default privileges which a lease left in the name of a group (15).
+// defaultsOf is the text that undoes default privileges which a lease left in the name of a group (15): what a
+// schema adds goes, and what holds everywhere becomes what the server comes with, which then forgets it.
 func (p *Postgres) defaultsOf(ctx context.Context, c *conn, role string) (string, error) {
-	rows, err := c.Query(ctx, `select distinct format('alter default privileges for role %I %s revoke all on %s from %s;', $1::text,
-			case when n.nspname is null then '' else format('in schema %I', n.nspname) end,
-			case d.defaclobjtype when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'routines' when 'T' then 'types' when 'n' then 'schemas' end,
-			case when a.grantee = 0 then 'public' else format('%I', pg_get_userbyid(a.grantee)) end)
-		from pg_default_acl d left join pg_namespace n on n.oid = d.defaclnamespace, aclexplode(d.defaclacl) a
-		where d.defaclrole = (select oid from pg_roles where rolname = $1) and a.grantee <> d.defaclrole
-			and (n.nspname is not null or a.grantee <> 0)`, role)
+	rows, err := c.Query(ctx, `with d as (select d.*, n.nspname,
+			case d.defaclobjtype when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'routines' when 'T' then 'types' when 'n' then 'schemas' else 'large objects' end as kind,
+			format('alter default privileges for role %I %s ', $1::text, case when n.nspname is null then '' else format('in schema %I', n.nspname) end) as head
+			from pg_default_acl d left join pg_namespace n on n.oid = d.defaclnamespace
+			where d.defaclrole = (select oid from pg_roles where rolname = $1))
+		select text from (
+			select 1 as step, head || format('revoke all on %s from %s;', kind, case when a.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end) as text
+				from d, aclexplode(d.defaclacl) a where a.grantee <> d.defaclrole or d.nspname is not null
+			union select 2, head || format('grant all on %s to %I;', kind, $1::text) from d where nspname is null
+			union select 3, head || format('grant all on %s to public;', kind) from d where nspname is null and defaclobjtype in ('f', 'T')) all_steps
+		order by step, text`, role)
 	if err != nil {
 		return "", err
 	}
 	all, err := collect[string](rows)
-	text := ""
-	for _, one := range all {
-		text += one
-	}
-	return text, err
+	return strings.Join(all, ""), err
 }
 
-// dropEmpty drops dead logins on which nothing depends: what Clean has just emptied, and tombstones that have
-// stood long enough. Nothing of ours that could land late is left, since the fence came before.
+// dropEmpty drops dead logins and stashes on which nothing depends: emptied ones, and tombstones that have stood long
+// enough. Nothing of ours that could land late is left, since the fence came before.
 func (p *Postgres) dropEmpty(ctx context.Context, c *conn) error {
-	rows, err := c.Query(ctx, `select r.rolname::text from pg_roles r where starts_with(r.rolname, $1) and not r.rolcanlogin
+	rows, err := c.Query(ctx, `select r.rolname::text from pg_roles r where (starts_with(r.rolname, $1) or starts_with(r.rolname, $3)) and not r.rolcanlogin
 		and coalesce(r.rolvaliduntil, '-infinity') < clock_timestamp() - $2::text::interval
 		and not exists (select from pg_shdepend d where d.refclassid = 'pg_authid'::regclass and d.refobjid = r.oid)`,
-		p.names.loginPrefix(), tombstoneAge)
+		p.names.loginPrefix(), tombstoneAge, p.names.stashPrefix())
 	if err != nil {
 		return err
 	}
