@@ -95,8 +95,17 @@ func (p *Postgres) exceeds(c *conn, s standing) []target.Finding {
 	if !c.modern() && !s.super {
 		warn("before PostgreSQL 16 a login with createrole can reset passwords of others and grant itself predefined roles: it is close to a superuser", "guard its password as a superuser's, or upgrade to 16 or later")
 	}
-	if !p.place.socket() && !p.place.local() && p.place.sslmode != "verify-full" {
-		warn("sslmode="+p.place.sslmode+" lets another server take the place of this one", "sslmode=verify-full")
+	if !p.place.local() && p.place.sslmode != "verify-full" {
+		warn("sslmode="+p.place.sslmode+" lets another server of the same authority take the place of this one", "sslmode=verify-full")
+	}
+	if host, _, sslmode := p.place.told(p.cfg.Client); sslmode != "verify-full" && sslmode != "verify-ca" && !(endpoint{host: host}).local() {
+		warn("workloads are told sslmode="+sslmode+" for "+host+", so that another server can take its place and read what they send", "client: {sslmode: verify-full, ca: {file: …}}")
+	}
+	if p.place.channelBinding == "disable" {
+		warn("channel_binding=disable lets whoever holds a certificate of the server's name pass the login on", "leave channel_binding away")
+	}
+	if s.encryption != "scram-sha-256" {
+		warn("password_encryption="+s.encryption+": passwords that people set would not be kept as scram-sha-256, the only kind that daypass logs in with", "alter system set password_encryption = 'scram-sha-256' (as a superuser)")
 	}
 	return found
 }

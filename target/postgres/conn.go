@@ -66,7 +66,7 @@ func newDialer(place endpoint, cfg Config, application string) (*dialer, error) 
 	base.Host, base.Port, base.Database = place.host, place.port, place.database
 	base.User, base.Password = place.user, cfg.Password.Reveal()
 	base.Fallbacks, base.ValidateConnect = nil, nil
-	base.RequireAuth, base.ChannelBinding = place.requireAuth, place.channelBinding
+	base.RequireAuth, base.ChannelBinding = "scram-sha-256", place.channelBinding // whatever the server would rather have
 	base.ConnectTimeout = place.connectTimeout
 	base.RuntimeParams = map[string]string{
 		"application_name":                    application,

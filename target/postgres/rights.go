@@ -77,6 +77,7 @@ func privilegesOn(kind string) []string {
 type FieldError struct {
 	Path string // such as grants[0].on
 	Text string
+	Help string // what to do, where that is not plain
 }
 
 // Error names the field.
@@ -84,6 +85,9 @@ func (e *FieldError) Error() string { return e.Path + ": " + e.Text }
 
 // Field returns the path of the field in its section.
 func (e *FieldError) Field() string { return e.Path }
+
+// Hint returns what to do about it, empty where that is plain.
+func (e *FieldError) Hint() string { return e.Help }
 
 func wrong(path, format string, args ...any) error {
 	return &FieldError{Path: path, Text: fmt.Sprintf(format, args...)}

@@ -19,10 +19,10 @@ import (
 
 // Settings is the `postgres:` section of a target: how Daypass reaches it.
 type Settings struct {
-	// URL is postgres://login@host:port/database. It holds no password. Parameters: sslmode (verify-full when
-	// absent; verify-ca, require or disable weaken it), require_auth (scram-sha-256 when absent), channel_binding,
-	// connect_timeout (seconds), and host for the directory of a socket. All others are refused, and neither the
-	// environment nor a service or password file is read.
+	// URL is postgres://login@host:port/database. It holds no password, which only ever goes out by scram-sha-256.
+	// Parameters: sslmode (verify-full when absent; verify-ca takes any name; require and disable are for servers
+	// on this machine), channel_binding, connect_timeout (seconds), and host for the directory of a socket. All
+	// others are refused, and neither the environment nor a service or password file is read.
 	URL string `yaml:"url" json:"url"`
 	// Password names the file below secrets_dir with the administrator's password.
 	Password File `yaml:"password" json:"password"`
@@ -71,7 +71,6 @@ type endpoint struct {
 	user, host, database string
 	port                 uint16
 	sslmode              string
-	requireAuth          string
 	channelBinding       string
 	connectTimeout       time.Duration
 }
@@ -109,7 +108,7 @@ func (s Settings) parse() (endpoint, error) {
 	}
 	e := endpoint{
 		user: u.User.Username(), host: u.Hostname(), database: strings.TrimPrefix(u.Path, "/"), port: 5432,
-		sslmode: "verify-full", requireAuth: "scram-sha-256", channelBinding: "prefer", connectTimeout: 10 * time.Second,
+		sslmode: "verify-full", channelBinding: "prefer", connectTimeout: 10 * time.Second,
 	}
 	if text := u.Port(); text != "" {
 		port, err := strconv.ParseUint(text, 10, 16)
@@ -133,6 +132,12 @@ func (s Settings) parse() (endpoint, error) {
 		return endpoint{}, wrong("url", "want exactly one host")
 	case e.database == "" || strings.Contains(e.database, "/"):
 		return endpoint{}, wrong("url", "names no database")
+	case !e.local() && !e.verified():
+		return endpoint{}, &FieldError{
+			Path: "url",
+			Text: fmt.Sprintf("sslmode=%s shows the administrator's credential to whoever answers as %s; want sslmode=verify-full or verify-ca", e.sslmode, e.host),
+			Help: "for an authority of your own, name its certificate: ca: {file: …}; only servers on this machine go without",
+		}
 	}
 	return e, nil
 }
@@ -150,7 +155,8 @@ func (e *endpoint) parameter(name, value string) error {
 	case "sslmode":
 		return oneOf(&e.sslmode, "verify-full", "verify-ca", "require", "disable")
 	case "require_auth":
-		return oneOf(&e.requireAuth, "scram-sha-256", "md5", "password", "none")
+		var always string // the one method by which the server learns nothing that it did not know
+		return oneOf(&always, "scram-sha-256")
 	case "channel_binding":
 		return oneOf(&e.channelBinding, "prefer", "require", "disable")
 	case "connect_timeout":
@@ -167,7 +173,7 @@ func (e *endpoint) parameter(name, value string) error {
 		e.host = value
 		return nil
 	}
-	return wrong("url", "parameter %s is not allowed (sslmode, require_auth, channel_binding, connect_timeout, host)", name)
+	return wrong("url", "parameter %s is not allowed (sslmode, channel_binding, connect_timeout, host)", name)
 }
 
 // socket reports whether the server is reached through a socket of this machine.
@@ -178,6 +184,9 @@ func (e endpoint) local() bool {
 	ip := net.ParseIP(e.host)
 	return e.socket() || e.host == "localhost" || ip != nil && ip.IsLoopback()
 }
+
+// verified reports whether the server must prove that it is the one we mean.
+func (e endpoint) verified() bool { return e.sslmode == "verify-full" || e.sslmode == "verify-ca" }
 
 // tls makes the TLS settings of the mode; nil is no TLS.
 func (e endpoint) tls(ca string) (*tls.Config, error) {
@@ -194,7 +203,7 @@ func (e endpoint) tls(ca string) (*tls.Config, error) {
 	if e.sslmode == "verify-full" {
 		return config, nil
 	}
-	config.InsecureSkipVerify = true // verify-ca checks below; require was chosen with a warning
+	config.InsecureSkipVerify = true // verify-ca checks below; require is for this machine
 	if e.sslmode == "verify-ca" {
 		roots := config.RootCAs
 		config.VerifyConnection = func(state tls.ConnectionState) error {

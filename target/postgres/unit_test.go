@@ -26,22 +26,35 @@ func TestTheVerifierIsThatOfTheRFC(t *testing.T) {
 func TestURLsAreReadByAnAllowList(t *testing.T) {
 	for text, want := range map[string]string{
 		"postgres://daypass@db:5432/orders": "",
-		"postgres://daypass@db/orders?sslmode=disable&require_auth=md5&connect_timeout=3&channel_binding=require": "",
-		"postgres://daypass@/orders?host=/run/postgresql":                                                         "",
-		"postgres://daypass:hunter2@db/orders":                                                                    "password",
-		"postgres://db/orders":                                                                                    "login",
-		"postgres://daypass@db":                                                                                   "database",
-		"postgres://daypass@db,other/orders":                                                                      "one host",
-		"postgres://daypass@db:0/orders":                                                                          "port",
-		"mysql://daypass@db/orders":                                                                               "want postgres://",
-		"postgres://daypass@db/orders?sslmode=prefer":                                                             "sslmode",
-		"postgres://daypass@db/orders?servicefile=/x":                                                             "servicefile",
-		"postgres://daypass@db/orders?passfile=/x":                                                                "passfile",
-		"postgres://daypass@db/orders?sslrootcert=/x":                                                             "sslrootcert",
-		"postgres://daypass@db/orders?options=-crole%3Dx":                                                         "options",
-		"postgres://daypass@db/orders?host=other":                                                                 "socket",
-		"postgres://daypass@db/orders?sslmode=disable&sslmode=verify-full":                                        "twice",
-		"postgres://daypass@db:hunter2/orders":                                                                    "",
+		"postgres://daypass@db/orders?sslmode=verify-ca&require_auth=scram-sha-256&connect_timeout=3&channel_binding=require": "",
+		"postgres://daypass@/orders?host=/run/postgresql":                                                                     "",
+		"postgres://daypass@/orders?host=/run/postgresql&sslmode=disable":                                                     "",
+		"postgres://daypass@127.0.0.1/orders?sslmode=disable":                                                                 "",
+		"postgres://daypass@[::1]:5433/orders?sslmode=require":                                                                "",
+		"postgres://daypass@localhost/orders?sslmode=disable":                                                                 "",
+		"postgres://daypass@db/orders?sslmode=disable":                                                                        "verify-full",
+		"postgres://daypass@db/orders?sslmode=require":                                                                        "verify-full",
+		"postgres://daypass@10.0.0.1/orders?sslmode=disable":                                                                  "verify-full",
+		"postgres://daypass@localhost.example.com/orders?sslmode=disable":                                                     "verify-full",
+		"postgres://daypass@db/orders?sslmode=allow":                                                                          "verify-full",
+		"postgres://daypass@127.0.0.1/orders?require_auth=password":                                                           "scram-sha-256",
+		"postgres://daypass@127.0.0.1/orders?require_auth=md5":                                                                "scram-sha-256",
+		"postgres://daypass@127.0.0.1/orders?require_auth=none":                                                               "scram-sha-256",
+		"postgres://daypass@127.0.0.1/orders?require_auth=":                                                                   "scram-sha-256",
+		"postgres://daypass:hunter2@db/orders":                                                                                "password",
+		"postgres://db/orders":                                                                                                "login",
+		"postgres://daypass@db":                                                                                               "database",
+		"postgres://daypass@db,other/orders":                                                                                  "one host",
+		"postgres://daypass@db:0/orders":                                                                                      "port",
+		"mysql://daypass@db/orders":                                                                                           "want postgres://",
+		"postgres://daypass@db/orders?sslmode=prefer":                                                                         "sslmode",
+		"postgres://daypass@db/orders?servicefile=/x":                                                                         "servicefile",
+		"postgres://daypass@db/orders?passfile=/x":                                                                            "passfile",
+		"postgres://daypass@db/orders?sslrootcert=/x":                                                                         "sslrootcert",
+		"postgres://daypass@db/orders?options=-crole%3Dx":                                                                     "options",
+		"postgres://daypass@db/orders?host=other":                                                                             "socket",
+		"postgres://daypass@db/orders?sslmode=disable&sslmode=verify-full":                                                    "twice",
+		"postgres://daypass@db:hunter2/orders":                                                                                "",
 	} {
 		err := postgres.Settings{URL: text}.Validate()
 		if strings.Contains(text, ":hunter2/") {
@@ -52,6 +65,9 @@ func TestURLsAreReadByAnAllowList(t *testing.T) {
 		}
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+		if at, named := errors.AsType[*postgres.FieldError](err); err != nil && (!named || at.Field() != "url") {
+			t.Errorf("%s: the error does not name its field: %v", text, err)
 		}
 		if err != nil && strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: the error holds the password: %v", text, err)
