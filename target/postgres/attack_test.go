@@ -169,3 +169,20 @@ func TestManyLeasesThatHoldTheirRowsEndTogether(t *testing.T) {
 		}
 	})
 }
+
+// A role that somebody dropped leaves its sessions behind, without a name.
+func TestASessionWhoseRoleWasDroppedEndsWithItsLease(t *testing.T) {
+	versions(t, func(t *testing.T, r *rig) {
+		p := r.open(t)
+		lease, conn := entered(t, r, p, readers)
+		other, theirs := entered(t, r, p, readers)
+		r.must(t, "drop role "+r.name(lease))
+		revoke(t, p, lease)
+		if _, err := conn.Exec(t.Context(), "select 1"); err == nil {
+			t.Error("the lease is called revoked, and its session lives")
+		}
+		if _, err := theirs.Exec(t.Context(), "select 1"); err != nil {
+			t.Errorf("the session of lease %s: %v", other, err)
+		}
+	})
+}

@@ -28,7 +28,8 @@ func (e *ending) run(ctx context.Context, leases []string) error {
 	if err != nil {
 		return err
 	}
-	if absent := without(leases, found); len(absent) > 0 {
+	absent := without(leases, found)
+	if len(absent) > 0 {
 		// A creation may be on its way that we do not know of. The tombstone waits for one that is open at the
 		// server, fails when that one commits, and refuses those that come later.
 		if err := e.bury(ctx, absent); err != nil {
@@ -51,7 +52,40 @@ func (e *ending) run(ctx context.Context, leases []string) error {
 		return err
 	}
 	// A session of a role that is gone lives on, without a name: look by OID once more.
-	return e.endAll(ctx, found)
+	if err := e.endAll(ctx, found); err != nil {
+		return err
+	}
+	return e.endNobodys(ctx, absent)
+}
+
+// endNobodys ends the sessions of roles that are gone. When another hand has dropped a login, nothing tells which of
+// them were its own, so that all go, and absent leases fail until they have.
+func (e *ending) endNobodys(ctx context.Context, absent []string) error {
+	// Whom the first look calls nobody may be newer than what it read of the roles; the second read them later.
+	const first = "select a.pid from pg_stat_activity a where a.usesysid is not null and not exists (select from pg_roles r where r.oid = a.usesysid)"
+	const second = "select a.pid, pg_terminate_backend(a.pid) from pg_stat_activity a where a.pid = any($1) and a.usesysid is not null and not exists (select from pg_roles r where r.oid = a.usesysid)"
+	rows, err := e.c.Query(ctx, first)
+	if err != nil {
+		return err
+	}
+	pids, err := collect[int32](rows)
+	for pause, waited := time.Millisecond, time.Duration(0); err == nil && len(pids) > 0; pause = min(2*pause, 100*time.Millisecond) {
+		var left int
+		if err := e.c.QueryRow(ctx, "select count(*) from ("+second+" offset 0) a", pids).Scan(&left); err != nil || left == 0 {
+			return err
+		}
+		if waited > 2*time.Second {
+			for _, lease := range absent {
+				e.failed[lease] = cmp.Or(e.failed[lease], errors.New("its login was dropped by another hand, and a session of nobody has not ended yet"))
+			}
+			return nil
+		}
+		if err := wait(ctx, pause); err != nil {
+			return err
+		}
+		waited += pause
+	}
+	return err
 }
 
 // find reads which logins exist, in the order of their creators.
