@@ -7,6 +7,16 @@ create role daypass login createrole password 'change-me';
 -- Sessions end with their lease.
 grant pg_signal_backend to daypass;
 
+-- A Daypass that starts while leases hold all connections still gets in (16 and later; it uses up to 10). It needs
+-- "alter system set reserved_connections = 10" and a restart of the server as well.
+do $$
+begin
+  if current_setting('server_version_num')::int >= 160000 then
+    execute 'grant pg_use_reserved_connections to daypass';
+  end if;
+end
+$$;
+
 -- `grants` of a role: Daypass can give only what it holds with grant option. Membership in the role that owns the
 -- tables is the short way, and `future: true` needs it. Without that, grant single privileges instead:
 --   grant select on all tables in schema public to daypass with grant option;

@@ -16,6 +16,8 @@ type standing struct {
 	public                                              []string // databases that everybody may connect to
 	logged, encryption, commit                          string
 	prepared, standbys                                  int
+	connections, locks, kept                            int  // max_connections, max_locks_per_transaction, reserved_connections
+	keeps                                               bool // may use reserved connections
 }
 
 // Check tells what the administrator lacks and what it has too much of.
@@ -27,7 +29,7 @@ func (p *Postgres) Check(ctx context.Context) ([]target.Finding, error) {
 			return err
 		}
 		found = append(p.lacks(s), p.exceeds(c, s)...)
-		found = append(found, p.surroundings(s)...)
+		found = append(found, p.surroundings(c, s)...)
 		left, err := p.leftovers(ctx, c)
 		if err != nil {
 			return err
@@ -42,7 +44,7 @@ func (p *Postgres) Check(ctx context.Context) ([]target.Finding, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("check %s: %w", p.place.title(), err)
+		return nil, fmt.Errorf("check %s: %w", p.place.title(), explain(err))
 	}
 	return found, nil
 }
@@ -51,13 +53,16 @@ func (p *Postgres) look(ctx context.Context, c *conn) (standing, error) {
 	var s standing
 	err := c.QueryRow(ctx, `select rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls,
 			rolsuper or pg_has_role('pg_signal_backend', 'USAGE'),
-			array(select r.rolname::text from pg_roles r where starts_with(r.rolname, 'pg_') and r.rolname not in ('pg_signal_backend', 'pg_database_owner')
+			array(select r.rolname::text from pg_roles r where starts_with(r.rolname, 'pg_') and r.rolname not in ('pg_signal_backend', 'pg_database_owner', 'pg_use_reserved_connections')
 				and not u.rolsuper and pg_has_role(u.oid, r.oid, 'MEMBER') order by 1),
 			array(select datname::text from pg_database where datallowconn and has_database_privilege('public', oid, 'CONNECT') and datname <> current_database() order by 1),
 			current_setting('log_statement'), current_setting('password_encryption'), current_setting('synchronous_commit'),
-			current_setting('max_prepared_transactions')::int, (select count(*) from pg_stat_replication)
+			current_setting('max_prepared_transactions')::int, (select count(*) from pg_stat_replication),
+			current_setting('max_connections')::int, current_setting('max_locks_per_transaction')::int, coalesce(current_setting('reserved_connections', true), '0')::int,
+			exists (select from pg_roles r where r.rolname = 'pg_use_reserved_connections' and pg_has_role(r.oid, 'USAGE'))
 		from pg_roles u where rolname = current_user`).Scan(&s.super, &s.createRole, &s.createDB, &s.replication, &s.bypassRLS, &s.signals,
-		&s.reserved, &s.public, &s.logged, &s.encryption, &s.commit, &s.prepared, &s.standbys)
+		&s.reserved, &s.public, &s.logged, &s.encryption, &s.commit, &s.prepared, &s.standbys,
+		&s.connections, &s.locks, &s.kept, &s.keeps)
 	return s, err
 }
 
@@ -111,7 +116,7 @@ func (p *Postgres) exceeds(c *conn, s standing) []target.Finding {
 }
 
 // surroundings are findings of the server that an operator should know.
-func (p *Postgres) surroundings(s standing) []target.Finding {
+func (p *Postgres) surroundings(c *conn, s standing) []target.Finding {
 	var found []target.Finding
 	note := func(message, fix string) {
 		found = append(found, target.Finding{Severity: target.Note, Message: message, Fix: fix})
@@ -125,6 +130,16 @@ func (p *Postgres) surroundings(s standing) []target.Finding {
 	if s.prepared > 0 {
 		note("prepared transactions are on: one that a dead lease left keeps its locks, and its role stays as residue", "max_prepared_transactions = 0")
 	}
+	switch {
+	case !c.modern():
+		note(fmt.Sprintf("before PostgreSQL 16 no connections can be kept for daypass: leases that fill the server (max_connections=%d) keep a daypass out that starts then, until somebody ends one", s.connections),
+			"keep the sum of what leases may open (connection_limit, 20 when absent) below it, or upgrade to 16 or later")
+	case s.kept == 0:
+		note("no connections are kept for daypass: leases that fill the server keep a daypass out that starts then, until somebody ends one", "alter system set reserved_connections = 10 (as a superuser, and restart)")
+	case !s.keeps:
+		note("the administrator may not use the connections that are reserved", "grant pg_use_reserved_connections to "+quote(p.place.user))
+	}
+	note(fmt.Sprintf("any login can fill the server's table of locks (max_locks_per_transaction=%d), and nobody's rights or sessions can be ended until it lets go or is ended from the server's own machine", s.locks), "watch the number of rows in pg_locks")
 	if s.standbys > 0 {
 		found = append(found, target.Finding{Severity: target.Warning, Message: "there are standbys: sessions on them are not seen from here, and are not promised to end", Fix: "refuse logins of daypass in pg_hba.conf of the standbys"})
 	}

@@ -35,6 +35,9 @@ func TestCheckNamesWhatIsMissingAndWhatIsTooMuch(t *testing.T) {
 		if close := strings.Contains(text, "close to a superuser"); close != (r.server.Version < 16) {
 			t.Errorf("createrole on this version:\n%s", text)
 		}
+		if !strings.Contains(text, "max_locks_per_transaction=64") || !strings.Contains(text, "connections") {
+			t.Errorf("nothing of what leases can use up:\n%s", text)
+		}
 		r.must(t, "alter role "+r.admin+" createdb", "grant pg_monitor to "+r.admin, "revoke pg_signal_backend from "+r.admin)
 		text = findings(t, p)
 		for _, want := range []string{"problem: the administrator may not end sessions", "createdb", "pg_monitor"} {

@@ -169,7 +169,21 @@ const (
 	codeNotAvailable    = "55P03" // lock_timeout
 	codeNoPermission    = "42501"
 	codeNoSlots         = "53300" // too many connections
+	codeNoMemory        = "53200" // also a full table of locks
 )
+
+// explain adds what to do about errors that only an operator can do something about: any login can take all
+// connections, as far as its limit goes, and fill the table of locks, without which no statement ends anybody.
+func explain(err error) error {
+	pg, answered := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case answered && pg.Code == codeNoSlots:
+		return fmt.Errorf("%w (the server has no connection left for daypass: end some, and see reserved_connections)", err)
+	case answered && pg.Code == codeNoMemory && strings.Contains(pg.Hint, "max_locks_per_transaction"):
+		return fmt.Errorf("%w (the server's table of locks is full: end the session with the most rows in pg_locks, and see max_locks_per_transaction)", err)
+	}
+	return err
+}
 
 // broken reports whether err leaves us in the dark about the connection: the server did not answer, or the answer
 // was that it hangs up.

@@ -44,7 +44,7 @@ var errAgain = errors.New("a role of daypass is gone")
 func (p *Postgres) Grant(ctx context.Context, g target.Grant) (target.Credential, error) {
 	credential, err := p.grant(ctx, g)
 	if err != nil {
-		return target.Credential{}, fmt.Errorf("grant lease %s on %s: %w", g.Lease, p.place.title(), err)
+		return target.Credential{}, fmt.Errorf("grant lease %s on %s: %w", g.Lease, p.place.title(), explain(err))
 	}
 	return credential, nil
 }
@@ -375,14 +375,13 @@ func sortedKeys[T any](m map[string]T) []string {
 	return keys
 }
 
+// defaultConnections is enough for the pool of one workload, and far from what a server has.
+const defaultConnections = 20
+
 // writeLogin adds the creation of one login and its settings.
 func (p *Postgres) writeLogin(text *strings.Builder, tx transaction, item *grantItem, name string) {
-	limit := -1
-	if item.rights.ConnectionLimit > 0 {
-		limit = item.rights.ConnectionLimit
-	}
 	fmt.Fprintf(text, "create role %s login inherit connection limit %d password %s valid until %s;",
-		quote(name), limit, literal(item.verifier), p.until(tx, item.ttl))
+		quote(name), cmp.Or(item.rights.ConnectionLimit, defaultConnections), literal(item.verifier), p.until(tx, item.ttl))
 	if len(item.rights.SearchPath) > 0 {
 		fmt.Fprintf(text, "alter role %s set search_path = %s;", quote(name), quoteAll(item.rights.SearchPath))
 	}

@@ -2,12 +2,17 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
+	"github.com/daypass/daypass/internal/testbed"
+	"github.com/daypass/daypass/target"
 	"github.com/daypass/daypass/target/targettest"
 )
 
@@ -93,4 +98,166 @@ func TestASessionThatHearsNoSignalDelaysNoOtherLease(t *testing.T) {
 		}
 		all.Wait()
 	})
+}
+
+// A lease that takes all connections of the server keeps us from making new ones.
+func TestALeaseThatTakesAllConnectionsIsEnded(t *testing.T) {
+	versions(t, func(t *testing.T, r *rig) {
+		p := r.open(t)
+		lease, credential := r.grant(t, p, crowd)
+		for {
+			conn, err := login(t.Context(), credential)
+			if err != nil {
+				break
+			}
+			t.Cleanup(func() { conn.Close(context.Background()) })
+		}
+		if err := p.Revoke(soon(t, 20*time.Second), lease); err != nil {
+			t.Errorf("a lease that holds all connections cannot be ended: %v", err)
+		}
+	})
+}
+
+// After a restart of daypass there is no connection that it already has. From 16 on some are kept for it.
+func TestALeaseThatTakesAllConnectionsIsEndedAlsoAfterARestart(t *testing.T) {
+	for _, version := range []int{15, 18} {
+		t.Run(fmt.Sprint(version), func(t *testing.T) {
+			settings := map[string]string{"max_connections": "60"}
+			if version >= 16 {
+				settings["reserved_connections"] = "10"
+			}
+			r := newRig(t, testbed.OwnPostgres(t, testbed.PostgresOptions{Version: version, Settings: settings}))
+			p := r.open(t)
+			lease, credential := r.grant(t, p, crowd)
+			p.Close()
+			var last *pgx.Conn
+			for {
+				conn, err := login(t.Context(), credential)
+				if err != nil {
+					break
+				}
+				last = conn
+				t.Cleanup(func() { conn.Close(context.Background()) })
+			}
+			r.boot.Add(1)
+			next := r.open(t)
+			err := next.Revoke(soon(t, 20*time.Second), lease)
+			if version < 16 {
+				if err == nil || !strings.Contains(err.Error(), "no connection left for daypass") {
+					t.Errorf("a full server that keeps nothing free: %v", err)
+				}
+				for range 3 { // somebody ends what is needed to begin with
+					last.Exec(t.Context(), "select pg_terminate_backend(pid) from pg_stat_activity where usename = current_user and pid <> pg_backend_pid() limit 5")
+				}
+				err = next.Revoke(soon(t, 20*time.Second), lease)
+			}
+			if err != nil {
+				t.Errorf("a lease that holds all connections cannot be ended: %v", err)
+			}
+		})
+	}
+}
+
+func TestALoginHasNoMoreThanTwentySessionsUnlessItsRoleSaysSo(t *testing.T) {
+	versions(t, func(t *testing.T, r *rig) {
+		_, credential := r.grant(t, r.open(t), readers)
+		for i := range 21 {
+			conn, err := login(t.Context(), credential)
+			if (err == nil) != (i < 20) {
+				t.Fatalf("session %d: %v", i+1, err)
+			}
+			if err == nil {
+				t.Cleanup(func() { conn.Close(context.Background()) })
+			}
+		}
+	})
+}
+
+// A prepared transaction keeps its locks when its session has ended.
+func TestAPreparedTransactionOfALeaseDoesNotKeepItAlive(t *testing.T) {
+	for _, version := range []int{15, 18} {
+		t.Run(fmt.Sprint(version), func(t *testing.T) {
+			r := newRig(t, testbed.OwnPostgres(t, testbed.PostgresOptions{Version: version, Settings: map[string]string{"max_prepared_transactions": "5"}}))
+			p := r.open(t)
+			lease, conn := entered(t, r, p, readers)
+			neighbour, _ := r.grant(t, p, readers)
+			for _, statement := range []string{"begin", fmt.Sprintf("alter role %s password 'mine'", r.name(lease)), "prepare transaction 'stay'"} {
+				if _, err := conn.Exec(t.Context(), statement); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var both sync.WaitGroup
+			begun := time.Now()
+			both.Go(func() {
+				if err := p.Revoke(soon(t, 30*time.Second), lease); err != nil {
+					t.Errorf("after %v: %v", time.Since(begun), err)
+				}
+			})
+			both.Go(func() {
+				if err := p.Revoke(soon(t, 10*time.Second), neighbour); err != nil {
+					t.Errorf("the neighbour after %v: %v", time.Since(begun), err)
+				}
+			})
+			both.Wait()
+			if ask[bool](t, r, "select exists (select from pg_roles where rolname = $1 and rolcanlogin)", r.name(lease)) {
+				t.Error("the login may still log in")
+			}
+		})
+	}
+}
+
+// Renewals run on the one connection that everything rare needs.
+func TestALeaseThatHoldsItsRowAndRenewsStopsNobody(t *testing.T) {
+	versions(t, func(t *testing.T, r *rig) {
+		p := r.open(t)
+		lease, conn := entered(t, r, p, readers)
+		for _, statement := range []string{"begin", fmt.Sprintf("alter role %s password 'mine'", r.name(lease))} {
+			if _, err := conn.Exec(t.Context(), statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		for range 20 {
+			go p.Renew(ctx, lease, time.Hour)
+		}
+		eventually(t, "a renewal waits", func() bool {
+			return ask[bool](t, r, "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and usename = $1)", r.admin)
+		})
+		begun := time.Now()
+		if _, err := p.Now(soon(t, 20*time.Second)); err != nil {
+			t.Errorf("the target's clock: after %v: %v", time.Since(begun), err)
+		}
+		if _, err := p.Grant(soon(t, 10*time.Second), order(targettest.Lease(), strings.Replace(readers, "tables", "sequences", 1))); err != nil {
+			t.Errorf("a grant of a new role: after %v: %v", time.Since(begun), err)
+		}
+	})
+}
+
+// Any login may take as many advisory locks as the server's table of locks has room for. Nobody can end it by SQL then,
+// and the error says what to do.
+func TestALeaseThatFillsTheLockTableIsNamed(t *testing.T) {
+	for _, version := range []int{15, 18} {
+		t.Run(fmt.Sprint(version), func(t *testing.T) {
+			r := newRig(t, testbed.OwnPostgres(t, testbed.PostgresOptions{Version: version, Settings: map[string]string{"max_connections": "50"}}))
+			p := r.open(t)
+			lease, conn := entered(t, r, p, readers)
+			for range 2 { // connections to end leases with
+				first, _ := r.grant(t, p, readers)
+				revoke(t, p, first)
+			}
+			conn.Exec(t.Context(), "do $$ begin for i in 1..10000000 loop perform pg_advisory_lock(1, i); end loop; exception when others then null; end $$")
+			for i := range 5 {
+				conn.Exec(t.Context(), fmt.Sprintf("select pg_advisory_lock(2, %d)", i))
+			}
+			if err := p.Revoke(soon(t, 20*time.Second), lease); err == nil || !strings.Contains(err.Error(), "table of locks is full") {
+				t.Errorf("revoke: %v", err)
+			}
+			if _, err := p.Grant(soon(t, 20*time.Second), order(targettest.Lease(), readers)); !errors.Is(err, target.ErrNotDone) || !strings.Contains(err.Error(), "table of locks is full") {
+				t.Errorf("grant: %v", err)
+			}
+			conn.Close(t.Context()) // as its process would end
+			eventually(t, "the lease ends", func() bool { return p.Revoke(t.Context(), lease) == nil })
+		})
+	}
 }

@@ -29,7 +29,7 @@ type login struct {
 // nil only when that is so and nothing that we ever sent can bring it back. What the login owns is left to Clean.
 func (p *Postgres) Revoke(ctx context.Context, lease string) error {
 	if err := p.revoke(ctx, lease); err != nil {
-		return fmt.Errorf("revoke lease %s on %s: %w", lease, p.place.title(), err)
+		return fmt.Errorf("revoke lease %s on %s: %w", lease, p.place.title(), explain(err))
 	}
 	return nil
 }

@@ -20,7 +20,8 @@ type Rights struct {
 	// Owner is a role that exists and that the logins act as (ALTER ROLE … SET role), so that what they create
 	// belongs to it. For roles that change the schema.
 	Owner string `yaml:"owner" json:"owner,omitempty"`
-	// ConnectionLimit bounds the sessions of one login at one time; 0 is no bound.
+	// ConnectionLimit bounds the sessions of one login at one time, 20 when it is 0: leases that take all connections
+	// of a server keep everybody out, and Daypass too when it must connect anew.
 	ConnectionLimit int `yaml:"connection_limit" json:"connection_limit,omitempty"`
 	// SearchPath is the schemas that unqualified names are looked up in; empty leaves the server's own.
 	SearchPath []string `yaml:"search_path" json:"search_path,omitempty"`
