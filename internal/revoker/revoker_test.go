@@ -3,6 +3,8 @@ package revoker_test
 import (
 	"context"
 	"errors"
+	"iter"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -242,6 +244,48 @@ func TestASweepDestroysStraysAndNotesWhatIsMissing(t *testing.T) {
 	}
 	if w.entries(ledger.TargetStray) != 1 || w.entries(ledger.TargetMissing) != 1 {
 		t.Errorf("the ledger has %d strays and %d missing", w.entries(ledger.TargetStray), w.entries(ledger.TargetMissing))
+	}
+}
+
+// slowLister is a target whose list takes so long that things happen meanwhile.
+type slowLister struct {
+	*targettest.Memory
+	meanwhile func()
+}
+
+func (l slowLister) Leases(ctx context.Context) iter.Seq2[string, error] {
+	listed := slices.Collect(func(yield func(string) bool) {
+		for id := range l.Memory.Leases(ctx) {
+			if !yield(id) {
+				return
+			}
+		}
+	})
+	l.meanwhile()
+	return func(yield func(string, error) bool) {
+		for _, id := range listed {
+			if !yield(id, nil) {
+				return
+			}
+		}
+	}
+}
+
+func TestALeaseThatDiesWhileTheTargetIsListedIsNoStray(t *testing.T) {
+	w := newWorld(t, "")
+	system := targettest.NewSystem(time.Now)
+	m := targettest.NewMemory(system)
+	lister := slowLister{Memory: m, meanwhile: func() {}}
+	w.fleet.Put(revoker.NewMember("vault", "memory", m))
+	w.run()
+	l, _ := w.grant(m, "vault", time.Hour)
+	lister.meanwhile = func() {
+		w.end(l)
+		w.awaitState(l.ID, lease.Revoked)
+	}
+	must(t, w.revoker.Sweep(t.Context(), revoker.NewMember("vault", "memory", lister)))
+	if n := w.entries(ledger.TargetStray); n != 0 {
+		t.Errorf("the ledger has %d strays", n)
 	}
 }
 

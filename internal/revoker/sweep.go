@@ -156,12 +156,13 @@ func (s *sweep) reconcile(ctx context.Context, lister target.Lister) error {
 	if err != nil {
 		return err
 	}
+	begun := s.revoker.clock.Now()
 	for id, err := range lister.Leases(ctx) {
 		if err != nil {
 			return err
 		}
 		delete(expected, id)
-		if err := s.judge(ctx, id); err != nil {
+		if err := s.judge(ctx, id, begun); err != nil {
 			return err
 		}
 	}
@@ -201,10 +202,11 @@ func (s *sweep) active(ctx context.Context) (map[string]bool, error) {
 	}
 }
 
-// judge destroys what lives at the target under an ID that the store does not know, or knows to be dead.
-func (s *sweep) judge(ctx context.Context, id string) error {
+// judge destroys what lives at the target under an ID that the store does not know, or knows to be dead. A lease that
+// died while the target was listed was alive when it was seen; should it live after all, the next sweep sees it.
+func (s *sweep) judge(ctx context.Context, id string, begun time.Time) error {
 	known, err := s.read(ctx, id)
-	if err != nil || known.State.MayLive() && known.ID != "" {
+	if err != nil || known.ID != "" && (known.State.MayLive() || !known.RevokedAt.Before(begun)) {
 		return err
 	}
 	if s.member.inQuarantine(s.revoker.clock.Now()) {
