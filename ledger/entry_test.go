@@ -36,8 +36,8 @@ func TestALeafIsCanonicalJSON(t *testing.T) {
 	if err := json.Unmarshal(leaf, &object); err != nil {
 		t.Fatal(err)
 	}
-	encoder, b := json.NewEncoder(nil), new(bytes.Buffer)
-	encoder = json.NewEncoder(b)
+	b := new(bytes.Buffer)
+	encoder := json.NewEncoder(b)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(object); err != nil || strings.TrimSpace(b.String()) != want {
 		t.Errorf("sorted again: %s, %v", b, err)

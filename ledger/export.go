@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
@@ -146,16 +147,16 @@ func (x *exportReader) peek(limit int) ([]byte, error) {
 		return x.next, nil
 	}
 	line, err := x.in.ReadSlice('\n')
-	if err == bufio.ErrBufferFull {
+	if errors.Is(err, bufio.ErrBufferFull) {
 		x.long = append(x.long[:0], line...)
-		for err == bufio.ErrBufferFull && len(x.long) <= limit {
+		for errors.Is(err, bufio.ErrBufferFull) && len(x.long) <= limit {
 			line, err = x.in.ReadSlice('\n')
 			x.long = append(x.long, line...)
 		}
 		line = x.long
 	}
 	switch {
-	case len(line) > limit || err == bufio.ErrBufferFull:
+	case len(line) > limit || errors.Is(err, bufio.ErrBufferFull):
 		return nil, fmt.Errorf("line %d: %w: more than %d bytes", x.line+1, ErrFormat, limit)
 	case err == io.EOF:
 		x.torn = x.torn || len(line) > 0
@@ -174,7 +175,7 @@ func (x *exportReader) take() { x.next = nil }
 // head reads the first line.
 func (x *exportReader) head() (ExportHead, error) {
 	line, err := x.peek(maxHeader)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return ExportHead{}, fmt.Errorf("head of the export: %w: it is absent", ErrFormat)
 	}
 	if err != nil {
@@ -219,7 +220,7 @@ func (x *exportReader) leaf() (leaf []byte, ok bool, err error) {
 	x.take()
 	line, err := x.peek(maxLine)
 	if err != nil || bytes.HasPrefix(line, []byte(blockStart)) {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = nil // the block is over; whoever asks for the next one sees the end
 		}
 		return nil, false, err

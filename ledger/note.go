@@ -185,7 +185,7 @@ func NewVerifier(vkeys ...string) (*Verifier, error) {
 func (v *Verifier) trust(vkey string) error {
 	key, err := note.NewVerifier(vkey)
 	if err != nil {
-		return fmt.Errorf("verifier key %q: %w: %v", vkey, ErrFormat, err)
+		return fmt.Errorf("verifier key %q: %w: %w", vkey, ErrFormat, err)
 	}
 	if err := checkOrigin(key.Name()); err != nil {
 		return err
@@ -251,7 +251,7 @@ func (v *Verifier) signers(text string) ([]string, error) {
 		return nil, errUnsigned
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrSignature, err)
+		return nil, fmt.Errorf("%w: %w", ErrSignature, err)
 	}
 	var signers []string
 	for vkey, key := range v.keys {

@@ -160,7 +160,7 @@ func (a *audit) block() error {
 	at := a.edge.Size()
 	start, hashes, err := a.in.block()
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return fmt.Errorf("%w: the export ends %s entry %d of %d", ErrCut, a.torn(), at, a.final.Size)
 	case err != nil:
 		return err
@@ -350,7 +350,7 @@ func (a *audit) close() error {
 	if err == nil || errors.Is(err, ErrFormat) || a.in.torn {
 		return fmt.Errorf("line %d: %w: the export goes on after its %d entries", a.in.line, ErrFormat, a.final.Size)
 	}
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		return err
 	}
 	if err := a.seal(); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -172,7 +173,8 @@ daypass acquire orders-readonly --ttl 5m --output json | jq -r .credential.url`,
 				err = a.handOver(lease, certificate)
 			}
 			if err != nil { // nobody has it, so nobody shall
-				lease.Release(context.WithoutCancel(c.Context()), 0)
+				_, releaseErr := lease.Release(context.WithoutCancel(c.Context()), 0)
+				err = errors.Join(err, releaseErr)
 			}
 			return err
 		},

@@ -219,7 +219,7 @@ func (b *builder) interpret(section source.Section, read func(Section) (any, err
 
 // placed reports an error of a kind: as it is where it has a place, at its field where it names one.
 func (b *builder) placed(section source.Section, err error) {
-	if e, ok := err.(*source.Error); ok {
+	if e, ok := errors.AsType[*source.Error](err); ok {
 		b.wrong = append(b.wrong, e)
 		return
 	}

@@ -73,7 +73,7 @@ func (r Run) Do(ctx context.Context) (int, error) {
 	signals := listen()
 	defer signals.stop()
 	files := &runtimeDir{parent: r.Dir}
-	defer files.remove()
+	defer func() { _ = files.remove() }() // what is left is private, and holds no secret but a public certificate
 
 	leases, signalled, err := r.acquire(ctx, signals)
 	defer r.release(leases)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,12 +23,12 @@ func acquire(ctx context.Context, s settings) error {
 	return nil
 }
 
-func acquireAt(ctx context.Context, s settings, version int) error {
+func acquireAt(ctx context.Context, s settings, version int) (err error) {
 	r, err := rig.Start(ctx, rig.Options{Version: version, Fsync: true})
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer func() { err = errors.Join(err, r.Close()) }()
 	for _, kind := range []struct {
 		role   string
 		rounds int

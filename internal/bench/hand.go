@@ -29,7 +29,7 @@ func newHand(ctx context.Context, r *rig.Rig, callers, rounds int) (*hand, error
 	if err != nil {
 		return nil, err
 	}
-	config.MaxConns = int32(callers) //nolint:gosec // at most 64
+	config.MaxConns = int32(callers)
 	config.MinConns = config.MaxConns
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,12 +21,12 @@ func locks(ctx context.Context, s settings) error {
 	return nil
 }
 
-func locksAt(ctx context.Context, s settings, version int) error {
+func locksAt(ctx context.Context, s settings, version int) (err error) {
 	r, err := rig.Start(ctx, rig.Options{Version: version, Fsync: true})
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer func() { err = errors.Join(err, r.Close()) }()
 	byHand, err := dropByHand(ctx, r, s.live)
 	if err != nil {
 		return err
@@ -42,7 +43,7 @@ func locksAt(ctx context.Context, s settings, version int) error {
 		return err
 	}
 	if _, err := clients[0].Acquire(ctx, api.AcquireRequest{Role: "member-fast"}); !isDenied(err) {
-		return fmt.Errorf("after the lock an acquisition got: %v", err)
+		return fmt.Errorf("after the lock an acquisition was not denied: %w", err)
 	}
 	refused := time.Since(begun)
 	if err := awaitLive(ctx, r, 0); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -18,13 +19,13 @@ import (
 )
 
 // million measures a broker whose store holds very many live leases against one whose store is empty.
-func million(ctx context.Context, s settings) error {
+func million(ctx context.Context, s settings) (err error) {
 	fmt.Printf("\n## %d live leases in the store (SQLite)\n\n| leases | ready after | resident memory | acquire /s (16 callers, `member-fast`) | p50 |\n|--:|--:|--:|--:|--:|\n", s.million)
 	r, err := rig.Start(ctx, rig.Options{Fsync: true})
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer func() { err = errors.Join(err, r.Close()) }()
 	if err := measureStore(ctx, s, r, 0); err != nil {
 		return err
 	}

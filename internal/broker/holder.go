@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -118,7 +119,7 @@ func (b *Broker) Renew(ctx context.Context, c Caller, id lease.ID, ttl time.Dura
 		if err = b.decideRenewal(ctx, r); err != nil {
 			return l, false, err
 		}
-		if err = b.bound(ctx, r); err != errRevisionChanged {
+		if err = b.bound(ctx, r); !errors.Is(err, errRevisionChanged) {
 			break
 		}
 		if r.view, err = b.refresh(ctx); err != nil {

@@ -22,9 +22,9 @@ import (
 )
 
 var (
-	// ErrWrongKey: another master key sealed it.
+	// ErrWrongKey says that another master key sealed it.
 	ErrWrongKey = errors.New("sealed by another master key")
-	// ErrDamaged: it is no sealed record, was changed, or belongs to another name or context. Which of these is
+	// ErrDamaged says that it is no sealed record, was changed, or belongs to another name or context. Which of these is
 	// unknowable.
 	ErrDamaged = errors.New("damaged, or sealed for another record")
 )

@@ -21,8 +21,6 @@ type cedarToken struct {
 	offset int // in the file
 }
 
-func (t cedarToken) isString() bool { return strings.HasPrefix(t.text, `"`) }
-
 // policyText is one policy of a file.
 type policyText struct {
 	file   *source.File

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -204,13 +203,4 @@ func acquire(t *testing.T, c *client.Client) *client.Lease {
 		t.Fatal(err)
 	}
 	return lease
-}
-
-func parsed(t *testing.T, text string) *url.URL {
-	t.Helper()
-	u, err := url.Parse(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return u
 }

@@ -34,7 +34,7 @@ func listenSocket(path string, admins Admins, log *slog.Logger) (net.Listener, e
 		}
 	}
 	// Until here the file has the mode of our umask, which gives nobody more than the owner the right to connect.
-	if err := os.Chmod(path, 0o660); err != nil {
+	if err := os.Chmod(path, 0o660); err != nil { //nolint:gosec // the group of admins.gids may connect; the kernel tells who does
 		return nil, errors.Join(fmt.Errorf("set the mode of socket %s: %w", path, err), listener.Close())
 	}
 	return listener, nil

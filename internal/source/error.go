@@ -116,7 +116,7 @@ func (es Errors) Err() error {
 // Add appends err: its mistakes where it is [Errors] or joined from several, and as a mistake of the whole of
 // file where it has no place. A nil err adds nothing.
 func (es *Errors) Add(file string, err error) {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // errors that are joined are taken apart below; a wrapped one keeps its text
 	case nil:
 	case *Error:
 		*es = append(*es, e)

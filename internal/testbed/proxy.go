@@ -148,7 +148,7 @@ func (p *Proxy) requests(client, server net.Conn) {
 	for {
 		n, err := client.Read(buffer)
 		if n > 0 && p.pass(buffer[:n]) {
-			server.Write(buffer[:n])
+			_, _ = server.Write(buffer[:n]) // a side that has gone is seen at the next read
 			p.strikeAfter(buffer[:n])
 		}
 		if err != nil {
@@ -200,7 +200,7 @@ func (p *Proxy) answers(server, client net.Conn) {
 			<-time.After(delay)
 		}
 		if n > 0 && !lose {
-			client.Write(buffer[:n])
+			_, _ = client.Write(buffer[:n]) // as above
 		}
 		if err != nil {
 			return

@@ -58,7 +58,7 @@ func Main(m *testing.M) int {
 		shared.Lock()
 		defer shared.Unlock()
 		for _, p := range shared.postgres {
-			p.Stop()
+			_ = p.Stop() // the process ends: the next run removes what is left
 		}
 	}()
 	return m.Run()

@@ -116,7 +116,7 @@ func Start(opt Options) (*Issuer, error) {
 		i.ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]})
 	}
 	i.server = &http.Server{Handler: i, ReadHeaderTimeout: 10 * time.Second}
-	go i.server.Serve(listener)
+	go func() { _ = i.server.Serve(listener) }() // it ends by Close or Shutdown
 	return i, nil
 }
 

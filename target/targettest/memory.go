@@ -68,7 +68,6 @@ type System struct {
 type login struct {
 	password string
 	until    time.Time
-	sessions int
 }
 
 // NewSystem makes an empty system on the clock now.

@@ -35,7 +35,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	defer issuer.Close()
+	defer func() { _ = issuer.Close() }() // the process ends
 	fmt.Printf("export TESTISSUER_URL='%s'\n", issuer.URL())
 	fmt.Printf("export ACTIONS_ID_TOKEN_REQUEST_URL='%s'\n", issuer.RequestURL())
 	fmt.Printf("export ACTIONS_ID_TOKEN_REQUEST_TOKEN='%s'\n", issuer.RequestToken())
