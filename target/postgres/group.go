@@ -71,7 +71,11 @@ func (p *Postgres) ensureGroup(ctx context.Context, g group) error {
 		if err := p.furnish(ctx, c); err != nil {
 			return err
 		}
-		return p.buildGroup(ctx, c, g)
+		if err := p.buildGroup(ctx, c, g); err != nil {
+			return err
+		}
+		p.groups.put(g)
+		return p.narrowOthers(ctx, c, g)
 	})
 	if err != nil {
 		return fmt.Errorf("group of the role: %w", err)
@@ -82,7 +86,9 @@ func (p *Postgres) ensureGroup(ctx context.Context, g group) error {
 // buildGroup does the work of ensureGroup in one transaction.
 func (p *Postgres) buildGroup(ctx context.Context, c *conn, g group) error {
 	var exists bool
-	if err := c.QueryRow(ctx, "select exists (select from pg_roles where rolname = $1)", g.name).Scan(&exists); err != nil {
+	var about string
+	err := c.QueryRow(ctx, "select count(*) > 0, coalesce(min(shobj_description(oid, 'pg_authid')), '') from pg_roles where rolname = $1", g.name).Scan(&exists, &about)
+	if err != nil {
 		return err
 	}
 	if err := p.checkRoles(ctx, c, g.rights); err != nil {
@@ -91,7 +97,10 @@ func (p *Postgres) buildGroup(ctx context.Context, c *conn, g group) error {
 	var script strings.Builder
 	script.WriteString("begin;")
 	if !exists {
-		p.writeNewGroup(&script, g)
+		fmt.Fprintf(&script, "create role %s nologin;", quote(g.name))
+	}
+	if about != p.about(g) {
+		fmt.Fprintf(&script, "comment on role %s is %s;", quote(g.name), literal(p.about(g)))
 	}
 	for i, privileges := range g.rights.Grants {
 		missing, err := p.writePrivileges(ctx, c, &script, g.name, privileges)
@@ -114,17 +123,22 @@ func (p *Postgres) buildGroup(ctx context.Context, c *conn, g group) error {
 		}
 		return err
 	}
-	p.groups.put(g)
 	return nil
 }
 
-// writeNewGroup creates the group. Its comment says what it is for, since its name must not.
-func (p *Postgres) writeNewGroup(script *strings.Builder, g group) {
-	about, err := json.Marshal(map[string]any{"role": g.role, "database": p.place.database, "rights": json.RawMessage(g.rights.ofGroup())})
+// aboutGroup is the comment on a group: what it is for, since its name must not tell.
+type aboutGroup struct {
+	Database string `json:"database"`
+	Rights   Rights `json:"rights"`
+	Role     string `json:"role"`
+}
+
+func (p *Postgres) about(g group) string {
+	text, err := json.Marshal(aboutGroup{Role: g.role, Database: p.place.database, Rights: g.rights})
 	if err != nil {
-		panic(err) // made of strings
+		panic(err) // made of strings and booleans
 	}
-	fmt.Fprintf(script, "create role %[1]s nologin; comment on role %[1]s is %[2]s;", quote(g.name), literal(string(about)))
+	return string(text)
 }
 
 // writeMemberships gives the group the roles that exist, and lets the creators hand out the group and the owner.

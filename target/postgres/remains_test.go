@@ -1,10 +1,15 @@
 package postgres_test
 
 import (
+	"context"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/daypass/daypass/target"
 )
 
 // Functions and views run with the rights of their owner: those of a dead lease must reach nothing of another's.
@@ -83,4 +88,89 @@ func TestWhatDeadLeasesLeaveIsNotOpenToTheirIndexes(t *testing.T) {
 			t.Errorf("a lease got what another lease left: %q", found)
 		}
 	})
+}
+
+func TestALeaseCannotWedgeItsEnd(t *testing.T) {
+	versions(t, func(t *testing.T, r *rig) {
+		r.must(t, "grant create on schema public to public")
+		other := r.server.Database(t)
+		if err := r.server.Exec(t.Context(), other, "grant create on schema public to public"); err != nil {
+			t.Fatal(err)
+		}
+		p := r.open(t)
+		lease, credential := r.grant(t, p, readers)
+		neighbour, _ := r.grant(t, p, readers)
+		conn, err := loginDatabase(t.Context(), credential, r.database)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(context.WithoutCancel(t.Context()))
+		for _, statement := range []string{"create table public.left_behind (id int)", "grant all on public.left_behind to public",
+			"create function public.steal() returns int language sql security definer as 'select 1'",
+			"alter default privileges grant all on tables to public", "select lo_create(0)",
+			// And hold its own row, in a transaction that stays open.
+			"begin", fmt.Sprintf("alter role %s password 'mine'", r.name(lease)), "lock table public.left_behind"} {
+			if _, err := conn.Exec(t.Context(), statement); err != nil {
+				t.Fatalf("%v in %s", err, statement)
+			}
+		}
+		leaveInOther(t, r, other, lease)
+		var both sync.WaitGroup
+		both.Go(func() { revoke(t, p, lease) })
+		both.Go(func() { revoke(t, p, neighbour) })
+		both.Wait()
+		if r.alive(t, lease) || r.alive(t, neighbour) {
+			t.Fatal("a lease that left objects and held its own row lives")
+		}
+		revoke(t, p, lease)
+		for range 2 { // the second pass finds nothing to do
+			left, err := p.Clean(t.Context())
+			if err != nil || left != (target.Residue{Leases: 1, Objects: 5}) || strings.Contains(r.log.String(), "not disarmed") {
+				t.Errorf("residue %+v, %v\n%s", left, err, r.log.String())
+			}
+		}
+		self := r.name(lease)
+		for _, owner := range []string{"select pg_get_userbyid(relowner)::text from pg_class where relname = 'left_behind'",
+			"select pg_get_userbyid(proowner)::text from pg_proc where proname = 'steal'"} {
+			if owner := ask[string](t, r, owner); owner != self {
+				t.Errorf("what the lease left belongs to %s", owner)
+			}
+		}
+		for _, not := range []string{"select prosecdef or has_function_privilege('public', oid, 'execute') from pg_proc where proname = 'steal'",
+			"select has_table_privilege('public', 'public.left_behind', 'select')", "select rolcanlogin from pg_roles where rolname = '" + self + "'",
+			"select exists (select from pg_auth_members m join pg_roles r on r.oid = m.member where m.roleid = '" + self + "'::regrole and m.inherit_option)"} {
+			if r.server.Version < 16 {
+				not = strings.Replace(not, " and m.inherit_option", "", 1)
+			}
+			if ask[bool](t, r, not) {
+				t.Errorf("true: %s", not)
+			}
+		}
+		text := findings(t, p)
+		for _, database := range []string{r.database, other} {
+			if !strings.Contains(text, "note: "+self+", which is dead, owns") || !strings.Contains(text, "in database "+database) {
+				t.Errorf("nothing of what the lease owns in %s in:\n%s", database, text)
+			}
+			// As the note says.
+			if err := r.server.Exec(t.Context(), database, "drop owned by "+self); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.must(t, "alter role "+self+" valid until '2001-01-01'") // the tombstone has stood long enough
+		if left, err := p.Clean(t.Context()); err != nil || left != (target.Residue{}) {
+			t.Errorf("residue %+v, %v", left, err)
+		}
+		if ask[bool](t, r, "select exists (select from pg_roles where rolname = $1)", self) {
+			t.Error("an empty dead login stays")
+		}
+	})
+}
+
+// leaveInOther makes the lease own a table in another database too, where it would block DROP ROLE for ever.
+func leaveInOther(t *testing.T, r *rig, database, lease string) {
+	t.Helper()
+	err := r.server.Exec(t.Context(), database, "create table public.left_behind (id int)", "alter table public.left_behind owner to "+r.name(lease))
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -54,10 +54,8 @@ func (p *Postgres) clean(ctx context.Context) (target.Residue, error) {
 		return target.Residue{}, err
 	}
 	p.disarmAll(ctx, all, 4*impatient)
-	for _, g := range p.groups.all() {
-		if err := p.control(ctx, func(ctx context.Context, c *conn) error { return p.buildGroup(ctx, c, g) }); err != nil {
-			p.log.WarnContext(ctx, "a group is not in order", "target", p.place.title(), "role", g.role, "err", err)
-		}
+	if err := p.mend(ctx); err != nil {
+		return target.Residue{}, err
 	}
 	var left target.Residue
 	err = p.control(ctx, func(ctx context.Context, c *conn) error {
@@ -73,6 +71,31 @@ func (p *Postgres) clean(ctx context.Context) (target.Residue, error) {
 			p.names.loginPrefix(), p.names.stashPrefix()).Scan(&left.Leases, &left.Objects)
 	})
 	return left, err
+}
+
+// mend brings the groups of this database in order, those of this process and those that leases of earlier ones are
+// members of. A member can take default privileges from its group (DROP OWNED asks for no more than inherited rights).
+func (p *Postgres) mend(ctx context.Context) error {
+	return p.control(ctx, func(ctx context.Context, c *conn) error {
+		all, err := p.groupsHere(ctx, c)
+		if err != nil {
+			return err
+		}
+		all = slices.DeleteFunc(all, func(g group) bool { return p.groups.has(g.name) })
+		for _, g := range append(p.groups.all(), all...) {
+			err := p.buildGroup(ctx, c, g)
+			if err == nil && p.groups.has(g.name) {
+				err = p.narrowOthers(ctx, c, g) // what could not be done at once
+			}
+			if err != nil && broken(err) {
+				return err
+			}
+			if err != nil {
+				p.log.WarnContext(ctx, "a group is not in order", "target", p.place.title(), "role", g.role, "err", err)
+			}
+		}
+		return nil
+	})
 }
 
 // disarmAll disarms remains, database by database. What cannot be disarmed now stays for the next pass.

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -161,8 +162,9 @@ func (r *rig) grant(t testing.TB, p *postgres.Postgres, rights string) (string, 
 	return lease, credential
 }
 
+// order is for a role of its own for each set of rights, since a role that changes reaches its leases.
 func order(lease, rights string) target.Grant {
-	return target.Grant{Lease: lease, Role: "orders-readonly", Rights: json.RawMessage(rights), TTL: time.Hour}
+	return target.Grant{Lease: lease, Role: fmt.Sprintf("orders-%x", sha256.Sum256([]byte(rights))), Rights: json.RawMessage(rights), TTL: time.Hour}
 }
 
 // login connects with a credential.

@@ -15,7 +15,9 @@ type Rights struct {
 	// Grants are privileges that a group role of ours holds; each login is a member of it.
 	Grants []Privileges `yaml:"grants" json:"grants,omitempty"`
 	// InRole names roles that exist at the server and whose rights the logins get. Predefined roles (pg_…),
-	// superusers and roles that may create roles are refused unless daypass.yaml lists them.
+	// superusers and roles that may create roles are refused unless daypass.yaml lists them. A member may do more
+	// than use those rights: DROP OWNED drops what such a role owns and takes default privileges from it, so name
+	// roles that own nothing.
 	InRole []string `yaml:"in_role" json:"in_role,omitempty"`
 	// Owner is a role that exists and that the logins act as (ALTER ROLE … SET role), so that what they create
 	// belongs to it. For roles that change the schema.

@@ -44,23 +44,6 @@ func eventually(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-func TestRightsSitOnTheGroupAlone(t *testing.T) {
-	versions(t, func(t *testing.T, r *rig) {
-		p := r.open(t)
-		lease, credential := r.grant(t, p, readers)
-		if n := ask[int](t, r, "select count(*) from pg_shdepend d join pg_roles r on r.oid = d.refobjid where r.rolname = $1", r.name(lease)); n != 0 {
-			t.Errorf("the login itself is in %d privileges", n)
-		}
-		if acl := ask[string](t, r, "select relacl::text from pg_class where relname = 'orders'"); !strings.Contains(acl, "dpg_"+r.instance) || strings.Contains(acl, "dp_"+r.instance) {
-			t.Errorf("the table's privileges: %s", acl)
-		}
-		r.must(t, "set role "+r.owner, "create table public.newer (id int)")
-		if err := use(t.Context(), credential, "select * from public.newer"); err != nil {
-			t.Errorf("a table newer than the grant: %v", err)
-		}
-	})
-}
-
 func TestALeaseCannotActAsItsGroupNorMoveItsExpiry(t *testing.T) {
 	versions(t, func(t *testing.T, r *rig) {
 		p := r.open(t)
@@ -120,90 +103,6 @@ func TestWhatALeaseMadeAsItsGroupIsTakenBack(t *testing.T) {
 	if _, credential := r.grant(t, p, readers); use(t.Context(), credential, "select * from public.orders") != nil {
 		t.Error("the group lost its rights")
 	}
-}
-
-func TestInRoleRefusesPowerUnlessListed(t *testing.T) {
-	versions(t, func(t *testing.T, r *rig) {
-		r.must(t, "create role super_"+r.instance+" superuser", "create role maker_"+r.instance+" createrole",
-			"create role way_"+r.instance, "grant pg_read_all_data to way_"+r.instance)
-		t.Cleanup(func() {
-			r.must(t, "drop role super_"+r.instance, "drop role maker_"+r.instance, "drop role way_"+r.instance)
-		})
-		p := r.open(t)
-		refused := func(rights string) error {
-			_, err := p.Grant(t.Context(), order(targettest.Lease(), rights))
-			return err
-		}
-		for _, name := range []string{"pg_read_all_data", "pg_execute_server_program", "super_" + r.instance, "maker_" + r.instance, "way_" + r.instance, r.admin, "no_such_role"} {
-			for _, rights := range []string{`{"in_role":[%q]}`, `{"owner":%q}`} {
-				if err := refused(fmt.Sprintf(rights, name)); !errors.Is(err, target.ErrNotDone) {
-					t.Errorf("%s: got %v", name, err)
-				}
-			}
-		}
-		p.Close()
-		config := r.config(r.server.Address())
-		config.AllowRoles = []string{"way_" + r.instance}
-		p = r.openConfig(t, config)
-		if err := refused(fmt.Sprintf(`{"in_role":[%q]}`, "way_"+r.instance)); err == nil || strings.Contains(err.Error(), "daypass.yaml") {
-			// The administrator has no admin option on it, so that 18 refuses; 15 lets any CREATEROLE give it.
-			if r.server.Version >= 16 {
-				t.Errorf("a listed role: %v", err)
-			}
-		}
-	})
-}
-
-func TestInRoleAndOwnerAndSettings(t *testing.T) {
-	versions(t, func(t *testing.T, r *rig) {
-		p := r.open(t)
-		_, member := r.grant(t, p, fmt.Sprintf(`{"in_role":[%q],"connection_limit":1,"search_path":["pg_temp","public"],"scram_iterations":1}`, r.reader))
-		conn, err := login(t.Context(), member)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var path string
-		if err := conn.QueryRow(t.Context(), "select current_setting('search_path') from orders").Scan(&path); err != nil || path != "pg_temp, public" && path != `"pg_temp", "public"` {
-			t.Errorf("search_path %q, %v", path, err)
-		}
-		if err := use(t.Context(), member, "select 1"); err == nil {
-			t.Error("a second session passed a connection limit of 1")
-		}
-		conn.Close(t.Context())
-		lease, ddl := r.grant(t, p, fmt.Sprintf(`{"owner":%q}`, r.owner))
-		if err := use(t.Context(), ddl, "create table public.migrated (id int)"); err != nil {
-			t.Fatal(err)
-		}
-		if owner := ask[string](t, r, "select pg_get_userbyid(relowner)::text from pg_class where relname = 'migrated'"); owner != r.owner {
-			t.Errorf("a migration's table belongs to %s", owner)
-		}
-		revoke(t, p, lease)
-		if r.alive(t, lease) {
-			t.Error("the lease lives")
-		}
-	})
-}
-
-func TestNamesThatNeedQuoting(t *testing.T) {
-	versions(t, func(t *testing.T, r *rig) {
-		r.must(t, `set role `+r.owner, `reset role`, `create schema "we""ird'; drop table public.orders; --" authorization `+r.owner,
-			`create table "we""ird'; drop table public.orders; --"."ta""ble" (id int)`,
-			`alter table "we""ird'; drop table public.orders; --"."ta""ble" owner to `+r.owner,
-			`create function "we""ird'; drop table public.orders; --".f(a int, out b text) language sql as 'select null::text'`,
-			`alter function "we""ird'; drop table public.orders; --".f owner to `+r.owner)
-		p := r.open(t)
-		_, credential := r.grant(t, p, `{"grants":[
-			{"privileges":["SELECT","insert"],"on":"tables","schema":"we\"ird'; drop table public.orders; --","names":["ta\"ble"]},
-			{"privileges":["EXECUTE"],"on":"functions","schema":"we\"ird'; drop table public.orders; --","names":["f"]},
-			{"privileges":["USAGE"],"on":"sequences","schema":"public"},
-			{"privileges":["USAGE"],"on":"schema","schema":"public"}]}`)
-		if err := use(t.Context(), credential, `insert into "we""ird'; drop table public.orders; --"."ta""ble" values (nextval('public.numbers'))`); err != nil {
-			t.Error(err)
-		}
-		if err := use(t.Context(), credential, "select * from public.orders"); err == nil {
-			t.Error("the credential reads what its role does not name")
-		}
-	})
 }
 
 func TestALostCommitAnswerIsSettled(t *testing.T) {
@@ -304,91 +203,6 @@ func TestRevokeWaitsForACreationThatIsOpen(t *testing.T) {
 	})
 }
 
-func TestALeaseCannotWedgeItsEnd(t *testing.T) {
-	versions(t, func(t *testing.T, r *rig) {
-		r.must(t, "grant create on schema public to public")
-		other := r.server.Database(t)
-		if err := r.server.Exec(t.Context(), other, "grant create on schema public to public"); err != nil {
-			t.Fatal(err)
-		}
-		p := r.open(t)
-		lease, credential := r.grant(t, p, readers)
-		neighbour, _ := r.grant(t, p, readers)
-		conn, err := loginDatabase(t.Context(), credential, r.database)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close(context.WithoutCancel(t.Context()))
-		for _, statement := range []string{"create table public.left_behind (id int)", "grant all on public.left_behind to public",
-			"create function public.steal() returns int language sql security definer as 'select 1'",
-			"alter default privileges grant all on tables to public", "select lo_create(0)",
-			// And hold its own row, in a transaction that stays open.
-			"begin", fmt.Sprintf("alter role %s password 'mine'", r.name(lease)), "lock table public.left_behind"} {
-			if _, err := conn.Exec(t.Context(), statement); err != nil {
-				t.Fatalf("%v in %s", err, statement)
-			}
-		}
-		leaveInOther(t, r, other, lease)
-		var both sync.WaitGroup
-		both.Go(func() { revoke(t, p, lease) })
-		both.Go(func() { revoke(t, p, neighbour) })
-		both.Wait()
-		if r.alive(t, lease) || r.alive(t, neighbour) {
-			t.Fatal("a lease that left objects and held its own row lives")
-		}
-		revoke(t, p, lease)
-		for range 2 { // the second pass finds nothing to do
-			left, err := p.Clean(t.Context())
-			if err != nil || left != (target.Residue{Leases: 1, Objects: 5}) || strings.Contains(r.log.String(), "not disarmed") {
-				t.Errorf("residue %+v, %v\n%s", left, err, r.log.String())
-			}
-		}
-		self := r.name(lease)
-		for _, owner := range []string{"select pg_get_userbyid(relowner)::text from pg_class where relname = 'left_behind'",
-			"select pg_get_userbyid(proowner)::text from pg_proc where proname = 'steal'"} {
-			if owner := ask[string](t, r, owner); owner != self {
-				t.Errorf("what the lease left belongs to %s", owner)
-			}
-		}
-		for _, not := range []string{"select prosecdef or has_function_privilege('public', oid, 'execute') from pg_proc where proname = 'steal'",
-			"select has_table_privilege('public', 'public.left_behind', 'select')", "select rolcanlogin from pg_roles where rolname = '" + self + "'",
-			"select exists (select from pg_auth_members m join pg_roles r on r.oid = m.member where m.roleid = '" + self + "'::regrole and m.inherit_option)"} {
-			if r.server.Version < 16 {
-				not = strings.Replace(not, " and m.inherit_option", "", 1)
-			}
-			if ask[bool](t, r, not) {
-				t.Errorf("true: %s", not)
-			}
-		}
-		text := findings(t, p)
-		for _, database := range []string{r.database, other} {
-			if !strings.Contains(text, "note: "+self+", which is dead, owns") || !strings.Contains(text, "in database "+database) {
-				t.Errorf("nothing of what the lease owns in %s in:\n%s", database, text)
-			}
-			// As the note says.
-			if err := r.server.Exec(t.Context(), database, "drop owned by "+self); err != nil {
-				t.Fatal(err)
-			}
-		}
-		r.must(t, "alter role "+self+" valid until '2001-01-01'") // the tombstone has stood long enough
-		if left, err := p.Clean(t.Context()); err != nil || left != (target.Residue{}) {
-			t.Errorf("residue %+v, %v", left, err)
-		}
-		if ask[bool](t, r, "select exists (select from pg_roles where rolname = $1)", self) {
-			t.Error("an empty dead login stays")
-		}
-	})
-}
-
-// leaveInOther makes the lease own a table in another database too, where it would block DROP ROLE for ever.
-func leaveInOther(t *testing.T, r *rig, database, lease string) {
-	t.Helper()
-	err := r.server.Exec(t.Context(), database, "create table public.left_behind (id int)", "alter table public.left_behind owner to "+r.name(lease))
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestALoginThatIsStartingUpDiesToo(t *testing.T) {
 	versions(t, func(t *testing.T, r *rig) {
 		p := r.open(t)
@@ -451,29 +265,6 @@ func TestADBAsHandWedgesNothing(t *testing.T) {
 			}
 			r.must(t, "drop role "+r.name(orphan))
 			revoke(t, p, orphan)
-		}
-	})
-}
-
-func TestNarrowedAndWidenedRolesHaveGroupsOfTheirOwn(t *testing.T) {
-	versions(t, func(t *testing.T, r *rig) {
-		p := r.open(t)
-		wide := `{"grants":[{"privileges":["SELECT","INSERT"],"on":"tables","schema":"public"}]}`
-		lease, before := r.grant(t, p, wide)
-		_, after := r.grant(t, p, readers)
-		if use(t.Context(), before, "insert into public.orders values (7)") != nil || use(t.Context(), after, "insert into public.orders values (8)") == nil {
-			t.Error("leases of the wide and the narrow role have each other's rights")
-		}
-		revoke(t, p, lease)
-		p.Close()
-		r.boot.Add(1)
-		p = r.open(t)
-		r.grant(t, p, readers)
-		if _, err := p.Clean(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if n := ask[int](t, r, "select count(*) from pg_roles where rolname like 'dpg_"+r.instance+"%'"); n != 1 {
-			t.Errorf("%d groups after cleaning, want the one in use", n)
 		}
 	})
 }
