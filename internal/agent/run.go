@@ -38,7 +38,8 @@ const (
 	// DefaultGrace is the time from SIGTERM to SIGKILL.
 	DefaultGrace    = 10 * time.Second
 	releaseTimeout  = 10 * time.Second
-	doubleInterrupt = time.Second // between two interrupts that mean it
+	proofWait       = 5 * time.Second // for the target to confirm the end; it usually takes milliseconds
+	doubleInterrupt = time.Second     // between two interrupts that mean it
 )
 
 // Run is one command with leases around it.
@@ -296,12 +297,15 @@ func (r Run) release(leases []*client.Lease) {
 	var all sync.WaitGroup
 	for _, lease := range leases {
 		all.Go(func() {
-			info, err := lease.Release(ctx, 0)
-			if err != nil {
+			info, err := lease.Release(ctx, proofWait)
+			switch {
+			case err != nil:
 				r.Tell(fmt.Sprintf("%v; it ends by itself at %s", err, info.ExpiresAt))
-				return
+			case info.State != "revoked":
+				r.Tell(fmt.Sprintf("lease %s released; its target has not confirmed the end yet, and is asked until it does", info.ID))
+			default:
+				r.Tell(fmt.Sprintf("lease %s released", info.ID))
 			}
-			r.Tell(fmt.Sprintf("lease %s released", info.ID))
 		})
 	}
 	all.Wait()
