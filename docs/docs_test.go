@@ -212,10 +212,13 @@ func TestTheThreatModelNamesTestsThatExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for paragraph := range strings.SplitSeq(string(text), "\n- ") {
-		if !strings.HasPrefix(paragraph, "*Tests.*") {
-			continue
+	paragraphs := slices.DeleteFunc(strings.Split(string(text), "\n- "), func(p string) bool { return !strings.HasPrefix(p, "*Tests.*") })
+	for row := range strings.Lines(string(text)) {
+		if strings.HasPrefix(row, "| ") {
+			paragraphs = append(paragraphs, row)
 		}
+	}
+	for _, paragraph := range paragraphs {
 		where := ""
 		for _, word := range strings.Fields(paragraph) {
 			if match := room.FindStringSubmatch(word + " "); match != nil {
