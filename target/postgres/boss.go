@@ -181,7 +181,13 @@ func (p *Postgres) endOldBoots(ctx context.Context, c *conn) error {
 // connect makes a connection for a lane. The boss comes first, so that no lane works without the lock, and the
 // mark is looked at again: a name may lead to another server from one connection to the next.
 func (p *Postgres) connect(ctx context.Context) (*conn, error) {
-	if err := p.control(ctx, func(ctx context.Context, c *conn) error { return p.furnish(ctx, c) }); err != nil {
+	err := p.control(ctx, func(ctx context.Context, c *conn) error {
+		if err := c.Ping(ctx); err != nil { // a later boot may have ended it
+			return err
+		}
+		return p.furnish(ctx, c)
+	})
+	if err != nil {
 		return nil, err
 	}
 	c, err := p.dialer.dial(ctx, "")
