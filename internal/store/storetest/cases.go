@@ -438,3 +438,35 @@ func testProofs(t *testing.T, db Database) {
 	})
 	audit(t, db, s.Store)
 }
+
+// testCount holds that counting what has not ended gives what listing it gives, for every shape of filter.
+func testCount(t *testing.T, db Database) {
+	s := Serve(t, db, nil)
+	a, b, c := NewLease("reader", "db"), NewLease("reader", "other"), NewLease("writer", "db")
+	c.Subject = a.Subject
+	stored := Insert(t, s.Store, a, b, c, NewLease("reader", "db"), NewLease("writer", "other"))
+	Move(t, s.Store, stored[0], Start(), lease.Granted)
+	Move(t, s.Store, stored[3], Start(), lease.Granted, lease.Ended)
+	Move(t, s.Store, stored[4], Start(), lease.Ended, lease.Proved)
+	for _, f := range []store.Filter{
+		{Role: "reader"}, {Role: "writer"}, {Target: "db"}, {Role: "reader", Target: "db"}, {IssuerURL: a.IssuerURL},
+		{IssuerURL: a.IssuerURL, Subject: a.Subject}, {Role: "reader", IssuerURL: a.IssuerURL, Subject: a.Subject},
+		{Target: "db", IssuerURL: a.IssuerURL, Subject: a.Subject}, {Role: "reader", IssuerURL: a.IssuerURL},
+		{Lease: a.ID}, {Role: "writer", Lease: a.ID}, {Role: "nobody"}, {},
+	} {
+		View(t, s.Store, func(tx *store.Tx) error {
+			f.Live = true
+			listed, _, err := tx.Leases(f, "", 100)
+			want := 0
+			for _, l := range listed {
+				if l.State == lease.Pending || l.State == lease.Active {
+					want++
+				}
+			}
+			if got, countErr := tx.CountLive(f); countErr != nil || got != want {
+				t.Errorf("%+v: counted %d, %v; listed %d", f, got, countErr, want)
+			}
+			return err
+		})
+	}
+}

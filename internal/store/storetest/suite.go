@@ -43,6 +43,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"due and expired leases come in order and within the limit", testDue},
 		{"lists page through everything once", testPaging},
 		{"locks match, stand, expire and are lifted", testLocks},
+		{"what a lock would end is counted as it is listed", testCount},
 		{"decisions are kept, counted and committed to", testDecisions},
 		{"revisions are activated and found", testRevisions},
 		{"keys, sealed values and marks are kept", testRecords},
