@@ -25,6 +25,17 @@ func entered(t *testing.T, r *rig, p *postgres.Postgres, rights string) (string,
 	return lease, conn
 }
 
+// busy runs a statement on a connection of its own until it ends or the test does.
+func busy(t *testing.T, conn *pgx.Conn, statement string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		conn.Exec(ctx, statement)
+	}()
+	t.Cleanup(func() { cancel(); <-done }) // before the connection is closed
+}
+
 // What a lease may try with nothing but its login.
 func TestALeaseCannotTouchWhatIsOurs(t *testing.T) {
 	versions(t, func(t *testing.T, r *rig) {
@@ -90,8 +101,7 @@ func TestSessionsOfEveryKindDieWithTheirLease(t *testing.T) {
 			"do $$ begin loop begin perform pg_sleep(1000); exception when query_canceled or admin_shutdown then null; end; end loop; end $$",
 			"select pg_advisory_lock(1), pg_sleep(1000)", "select pg_advisory_lock(1)",
 		} {
-			conn := enter()
-			go conn.Exec(background, statement)
+			busy(t, enter(), statement)
 		}
 		idle := enter()
 		if _, err := idle.Exec(t.Context(), "begin; create temp table t (id int); declare c cursor with hold for select 1"); err != nil {

@@ -46,7 +46,7 @@ func TestALeaseThatHoldsAndQueuesForTheLockOfTheInstanceStopsNobody(t *testing.T
 			if _, err := conn.Exec(t.Context(), fmt.Sprintf("set application_name = 'daypass/%s/999999'", r.instance)); err != nil {
 				t.Fatal(err)
 			}
-			go conn.Exec(context.Background(), squat)
+			busy(t, conn, squat)
 		}
 		eventually(t, "the lease queues for the lock", func() bool {
 			return ask[int](t, r, "select count(*) from pg_locks where locktype = 'advisory' and not granted") >= 120
@@ -73,11 +73,7 @@ func TestASessionThatHearsNoSignalDelaysNoOtherLease(t *testing.T) {
 	versions(t, func(t *testing.T, r *rig) {
 		p := r.open(t)
 		bad, conn := entered(t, r, p, readers)
-		go func() {
-			begun := time.Now()
-			_, err := conn.Exec(context.Background(), stubborn())
-			t.Logf("the session ended after %v: %v", time.Since(begun), err)
-		}()
+		busy(t, conn, stubborn())
 		eventually(t, "the session is busy", func() bool {
 			return ask[bool](t, r, "select exists (select from pg_stat_activity where usename = $1 and state = 'active')", r.name(bad))
 		})
