@@ -122,8 +122,9 @@ func liveAt(ctx context.Context, s settings, r *rig.Rig, version int) error {
 	if err != nil {
 		return err
 	}
+	defer h.pool.Close() // what it made goes with the server
 	row(0, "grants by hand", load(ctx, callers, s.slice, endless, h.createGranted))
-	return h.drop(ctx)
+	return nil
 }
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }

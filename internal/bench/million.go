@@ -29,6 +29,9 @@ func million(ctx context.Context, s settings) (err error) {
 	if err := measureStore(ctx, s, r, 0); err != nil {
 		return err
 	}
+	if err := clearLeases(ctx, r); err != nil {
+		return err
+	}
 	r.KillBroker()
 	if err := seed(ctx, r, s.million); err != nil {
 		return err
