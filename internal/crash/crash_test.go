@@ -56,7 +56,7 @@ func TestTheDatabaseIsKilled(t *testing.T) {
 func TestAnswersAreLost(t *testing.T) {
 	w := newWorld(t, 15)
 	faults := []testbed.Fault{testbed.Cut, testbed.DropAnswers, testbed.BlackHole, testbed.Hold}
-	loop(w, rounds(t, 8), func() {
+	loop(w, rounds(t, 4), func() {
 		w.proxy.Set(faults[rand.IntN(len(faults))])
 		pause(time.Duration(rand.IntN(1500)) * time.Millisecond)
 		w.proxy.Heal()
