@@ -65,7 +65,7 @@ func (c *call) contain() {
 	if p == nil {
 		return
 	}
-	if p == http.ErrAbortHandler {
+	if p == http.ErrAbortHandler { //nolint:errorlint // the very value, as net/http compares it
 		panic(p) // net/http's own way to break off an answer
 	}
 	what := fmt.Sprintf("%T", p)

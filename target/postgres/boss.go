@@ -238,7 +238,7 @@ func (p *Postgres) furnish(ctx context.Context, c *conn) error {
 	}
 	if err := c.script(ctx, "begin;"+script.String()+"commit"); err != nil {
 		if !broken(err) {
-			c.script(ctx, "rollback")
+			_ = c.script(ctx, "rollback") // a connection that cannot even do that is seen at its next use
 		}
 		return fmt.Errorf("make the roles of daypass: %w", err)
 	}

@@ -134,7 +134,7 @@ func oids(logins []login) []uint32 {
 func (e *ending) each(logins []login, statement string) string {
 	var text strings.Builder
 	for i, l := range logins {
-		if i == 0 || l.creator != logins[i-1].creator {
+		if i == 0 || l.creator != logins[i-1].creator { //nolint:gosec // i is above 0 there
 			text.WriteString(e.p.as(e.c, l.creator))
 		}
 		fmt.Fprintf(&text, statement, quote(l.name))
@@ -260,7 +260,7 @@ func (e *ending) barOne(ctx context.Context, l login, text string) error {
 		if e.alone {
 			return
 		}
-		e.p.control(ctx, func(ctx context.Context, c *conn) error {
+		_ = e.p.control(ctx, func(ctx context.Context, c *conn) error { // it only helps: the statement beside it tells
 			for {
 				if _, err := c.Exec(ctx, "select pg_terminate_backend(pid) from pg_stat_activity where usesysid = $1", l.oid); err != nil {
 					return err

@@ -119,7 +119,7 @@ func (p *Postgres) buildGroup(ctx context.Context, c *conn, g group) error {
 	script.WriteString("commit")
 	if err := c.script(ctx, script.String()); err != nil {
 		if !broken(err) {
-			c.script(ctx, "rollback")
+			_ = c.script(ctx, "rollback") // a connection that cannot even do that is seen at its next use
 		}
 		return err
 	}

@@ -122,39 +122,39 @@ func (r Rights) Validate() error {
 	return errors.Join(errs...)
 }
 
-func (p Privileges) validate(path string) []error {
-	allowed := privilegesOn(p.On)
+func (g Privileges) validate(path string) []error {
+	allowed := privilegesOn(g.On)
 	if allowed == nil {
-		return []error{wrong(path+".on", "%q is not tables, sequences, functions, schema or database", p.On)}
+		return []error{wrong(path+".on", "%q is not tables, sequences, functions, schema or database", g.On)}
 	}
 	var errs []error
-	if len(p.Privileges) == 0 {
-		errs = append(errs, wrong(path+".privileges", "none are named; on %s: %s", p.On, strings.Join(allowed, ", ")))
+	if len(g.Privileges) == 0 {
+		errs = append(errs, wrong(path+".privileges", "none are named; on %s: %s", g.On, strings.Join(allowed, ", ")))
 	}
-	for i, word := range p.Privileges {
+	for i, word := range g.Privileges {
 		if !slices.Contains(allowed, strings.ToUpper(word)) {
-			errs = append(errs, wrong(fmt.Sprintf("%s.privileges[%d]", path, i), "%q does not fit %s; want %s", word, p.On, strings.Join(allowed, ", ")))
+			errs = append(errs, wrong(fmt.Sprintf("%s.privileges[%d]", path, i), "%q does not fit %s; want %s", word, g.On, strings.Join(allowed, ", ")))
 		}
 	}
-	if p.On == onDatabase && p.Schema != "" {
+	if g.On == onDatabase && g.Schema != "" {
 		errs = append(errs, wrong(path+".schema", "a database has no schema; it is the one of the target's url"))
 	}
-	if p.On != onDatabase {
-		errs = append(errs, checkNames(path+".schema", []string{p.Schema})...)
+	if g.On != onDatabase {
+		errs = append(errs, checkNames(path+".schema", []string{g.Schema})...)
 	}
-	if p.On == onDatabase || p.On == onSchema {
-		if len(p.Names) > 0 || p.Future || len(p.Creators) > 0 {
+	if g.On == onDatabase || g.On == onSchema {
+		if len(g.Names) > 0 || g.Future || len(g.Creators) > 0 {
 			errs = append(errs, wrong(path, "names, future and creators are for tables, sequences and functions"))
 		}
 	}
-	if p.Future && len(p.Names) > 0 {
+	if g.Future && len(g.Names) > 0 {
 		errs = append(errs, wrong(path+".future", "what is created later has no name yet: leave names away"))
 	}
-	if len(p.Creators) > 0 && !p.Future {
+	if len(g.Creators) > 0 && !g.Future {
 		errs = append(errs, wrong(path+".creators", "they say who creates what future means: set future"))
 	}
-	errs = append(errs, checkNames(path+".names", p.Names)...)
-	return append(errs, checkNames(path+".creators", p.Creators)...)
+	errs = append(errs, checkNames(path+".names", g.Names)...)
+	return append(errs, checkNames(path+".creators", g.Creators)...)
 }
 
 // checkNames refuses names that PostgreSQL would cut or that cannot be.
