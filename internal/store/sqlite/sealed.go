@@ -37,7 +37,8 @@ func Reseal(ctx context.Context, path string, opt Options, change func(ciphertex
 }
 
 // own takes the store at path without opening it.
-func own(path string, opt Options) (store.Dialect, error) {
+func own(path string, opt Options) (*dialect, error) {
+	// The real path, so that two links to one file are one file with one lock.
 	real, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w; make one with: daypass init", store.ErrAbsent)
@@ -49,6 +50,7 @@ func own(path string, opt Options) (store.Dialect, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The lock comes first: opening and closing the file beside SQLite in one process would drop SQLite's locks.
 	if err := inspect(real); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}

@@ -123,25 +123,9 @@ func Open(ctx context.Context, path string, opt Options) (*store.Store, error) {
 }
 
 func open(ctx context.Context, path string, opt Options) (*store.Store, error) {
-	// The real path, so that two links to one file are one file with one lock.
-	real, err := filepath.EvalSymlinks(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w; make one with: daypass init", store.ErrAbsent)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", store.ErrAccess, err)
-	}
-	lock, err := lockFile(real)
+	d, err := own(path, opt)
 	if err != nil {
 		return nil, err
-	}
-	// The lock comes first: opening and closing the file beside SQLite in one process would drop SQLite's locks.
-	if err := inspect(real); err != nil {
-		return nil, errors.Join(err, lock.Close())
-	}
-	d, err := newDialect(real, opt, lock)
-	if err != nil {
-		return nil, errors.Join(err, lock.Close())
 	}
 	if err := d.checkVersion(ctx); err != nil {
 		return nil, errors.Join(err, d.Close())
