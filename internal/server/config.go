@@ -48,6 +48,8 @@ type Config struct {
 	TimeZones []string `yaml:"time_zones"`
 	// Limits bound what one principal may do. Roles may be narrower.
 	Limits Limits `yaml:"limits"`
+	// Postgres says what access files may ask of PostgreSQL targets.
+	Postgres Postgres `yaml:"postgres"`
 	// Retention says how long what has ended is kept. The ledger is kept for ever.
 	Retention Retention `yaml:"retention"`
 	// Log is the log on standard error.
@@ -81,6 +83,16 @@ type Limits struct {
 	// AcquireRate is how often a principal may acquire, such as 10/s or 90/m, with bursts of one second; 10/s
 	// unless given.
 	AcquireRate Rate `yaml:"acquire_rate"`
+}
+
+// Postgres is the section postgres. What is here is for those who run the server to allow, not for those who write
+// access files.
+type Postgres struct {
+	// AllowRoles are the roles that roles of access files may name in in_role and owner although they may do more than
+	// read and write data: predefined ones such as pg_read_all_data, and those with createrole, createdb, replication
+	// or bypassrls. Listing one vouches for the roles that it is a member of, too. Superusers and the roles of Daypass
+	// are refused all the same. None unless given.
+	AllowRoles []string `yaml:"allow_roles"`
 }
 
 // Retention is the section retention.

@@ -36,6 +36,7 @@ trusted_proxies: [10.0.0.0/8]
 time_zones: [Europe/Berlin]
 limits: {leases_per_principal: 50, acquire_rate: 90/m}
 retention: {leases: 90d, decisions: 720h}
+postgres: {allow_roles: [pg_read_all_data]}
 log: {level: info, format: json}
 `
 
@@ -46,7 +47,7 @@ func TestTheWholeConfigurationIsRead(t *testing.T) {
 	}
 	if cfg.URL != "https://daypass.example.com" || cfg.Limits.AcquireRate != 1.5 || cfg.Limits.LeasesPerPrincipal != 50 ||
 		time.Duration(cfg.Retention.Decisions) != 720*time.Hour || time.Duration(cfg.Retention.Leases) != 90*24*time.Hour ||
-		len(cfg.Admins.UIDs) != 2 || cfg.TrustedProxies[0].String() != "10.0.0.0/8" {
+		len(cfg.Admins.UIDs) != 2 || cfg.Postgres.AllowRoles[0] != "pg_read_all_data" || cfg.TrustedProxies[0].String() != "10.0.0.0/8" {
 		t.Errorf("read as %+v", cfg)
 	}
 }
@@ -77,6 +78,7 @@ func TestMistakesOfAConfigurationHaveTheirPlace(t *testing.T) {
 		{"a PostgreSQL store", "store: postgres://u@h/d\n", "not there yet"},
 		{"an inline key", "master_key: c2VjcmV0\n", "master key"},
 		{"a zone that is none", "time_zones: [Europe/Atlantis]\n", "Atlantis"},
+		{"a role without a name", "postgres: {allow_roles: [a, '']}\n", `"" cannot be the name of a role`},
 		{"a rate without a unit", "limits: {acquire_rate: \"10\"}\n", "rate"},
 		{"a period in weeks", "retention: {leases: 2w}\n", "period"},
 		{"a level that is none", "log: {level: loud}\n", "level"},

@@ -120,7 +120,7 @@ func (s *Server) assemble() error {
 	s.revoker = revoker.New(revoker.Config{Store: s.store, Fleet: s.fleet, Clock: s.clock, Log: s.log})
 	files := secrets{s.cfg.SecretsDir}
 	s.builder = &builder{
-		kinds:   withTestKinds(kinds(), s.options.Targets),
+		kinds:   withTestKinds(kinds(s.cfg), s.options.Targets),
 		zones:   locations,
 		secrets: files,
 		issuers: &issuers{

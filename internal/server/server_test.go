@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -83,6 +84,34 @@ func TestLeasesOutliveARestart(t *testing.T) {
 	released, err := again.Release(t.Context(), 10*time.Second)
 	if err != nil || released.State != "revoked" || released.Reason != "released" {
 		t.Errorf("released: %+v, %v", released, err)
+	}
+}
+
+// Whoever writes access files asks for a role with power; who runs the server says whether they get it.
+func TestTheServersConfigurationAllowsRolesWithPower(t *testing.T) {
+	r := newRig(t)
+	r.must(t, "create table public.others (id int)", "grant pg_read_all_data to "+r.admin+" with admin option")
+	r.write(t, "access/access.yaml", strings.Replace(r.accessFile(), "grants: [{privileges: [SELECT], on: tables, schema: public}]", "in_role: [pg_read_all_data]", 1))
+	r.start(t)
+	if _, err := r.workload(t, testissuer.Run{}).Acquire(t.Context(), api.AcquireRequest{Role: "orders-readonly"}); err == nil {
+		t.Error("it was given to a server that does not allow it")
+	}
+	if !strings.Contains(r.log.String(), "write postgres: {allow_roles: [pg_read_all_data]} into daypass.yaml") {
+		t.Error("the log does not say what to write where")
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	r.cfg.Postgres.AllowRoles = []string{"pg_read_all_data"}
+	r.start(t)
+	lease := acquire(t, r.workload(t, testissuer.Run{}))
+	conn, err := pgx.Connect(t.Context(), lease.Credential.Secret("url").Reveal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), "select * from public.others"); err != nil {
+		t.Error(err)
 	}
 }
 

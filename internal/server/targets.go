@@ -50,8 +50,9 @@ type openTarget struct {
 	close func()
 }
 
-// kinds are the kinds of target that there are. This is the one place that names them.
-func kinds() map[string]kind {
+// kinds are the kinds of target that there are, within what the server's configuration allows. This is the one place
+// that names them.
+func kinds(cfg Config) map[string]kind {
 	return map[string]kind{
 		postgres.Kind: {
 			Kind: access.Kind{
@@ -59,7 +60,9 @@ func kinds() map[string]kind {
 				Client:   decode[postgres.Client],
 				Rights:   decode[postgres.Rights],
 			},
-			open:  openPostgres,
+			open: func(ctx context.Context, order targetOrder) (openTarget, error) {
+				return openPostgres(ctx, order, cfg.Postgres)
+			},
 			files: postgresFiles,
 		},
 	}
@@ -116,7 +119,7 @@ func postgresFiles(t access.Target) (named []reference, err error) {
 	return named, err
 }
 
-func openPostgres(ctx context.Context, order targetOrder) (openTarget, error) {
+func openPostgres(ctx context.Context, order targetOrder, allowed Postgres) (openTarget, error) {
 	settings, client, err := readTarget[postgres.Settings, postgres.Client](order.config)
 	if err != nil {
 		return openTarget{}, err
@@ -128,6 +131,8 @@ func openPostgres(ctx context.Context, order targetOrder) (openTarget, error) {
 		Mark:     order.mark,
 		Known:    order.known,
 		Log:      order.log.With("target", order.config.Name),
+
+		AllowRoles: allowed.AllowRoles,
 	}
 	if settings.Password.File != "" {
 		if cfg.Password, err = order.secrets.text(settings.Password.File); err != nil {

@@ -33,6 +33,11 @@ func (c *Config) check(wrong report) {
 	if c.Limits.LeasesPerPrincipal < 0 {
 		wrong("limits.leases_per_principal", "a limit cannot be negative", "")
 	}
+	for i, name := range c.Postgres.AllowRoles {
+		if name == "" || len(name) > 63 {
+			wrong(fmt.Sprintf("postgres.allow_roles[%d]", i), fmt.Sprintf("%q cannot be the name of a role", name), "names at PostgreSQL have 1 to 63 bytes")
+		}
+	}
 	if c.Retention.Leases < Period(time.Hour) || c.Retention.Decisions < Period(time.Hour) {
 		wrong("retention", "what has ended is kept for an hour at least", "write periods such as 30d")
 	}

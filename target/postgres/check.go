@@ -11,8 +11,8 @@ import (
 // standing is what the administrator and its server are, as far as Check judges them.
 type standing struct {
 	super, createRole, createDB, replication, bypassRLS bool
-	signals                                             bool // may end the sessions of others
-	reserved                                            []string
+	signals                                             bool     // may end the sessions of others
+	reserved                                            []string // predefined roles that it does not need, nor may hand out
 	public                                              []string // databases that everybody may connect to
 	logged, encryption, commit                          string
 	prepared, standbys                                  int
@@ -54,13 +54,13 @@ func (p *Postgres) look(ctx context.Context, c *conn) (standing, error) {
 	err := c.QueryRow(ctx, `select rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls,
 			rolsuper or pg_has_role('pg_signal_backend', 'USAGE'),
 			array(select r.rolname::text from pg_roles r where starts_with(r.rolname, 'pg_') and r.rolname not in ('pg_signal_backend', 'pg_database_owner', 'pg_use_reserved_connections')
-				and not u.rolsuper and pg_has_role(u.oid, r.oid, 'MEMBER') order by 1),
+				and not exists (select from pg_roles l where l.rolname = any($1) and pg_has_role(l.oid, r.oid, 'MEMBER')) and not u.rolsuper and pg_has_role(u.oid, r.oid, 'MEMBER') order by 1),
 			array(select datname::text from pg_database where datallowconn and has_database_privilege('public', oid, 'CONNECT') and datname <> current_database() order by 1),
 			current_setting('log_statement'), current_setting('password_encryption'), current_setting('synchronous_commit'),
 			current_setting('max_prepared_transactions')::int, (select count(*) from pg_stat_replication),
 			current_setting('max_connections')::int, current_setting('max_locks_per_transaction')::int, coalesce(current_setting('reserved_connections', true), '0')::int,
 			exists (select from pg_roles r where r.rolname = 'pg_use_reserved_connections' and pg_has_role(r.oid, 'USAGE'))
-		from pg_roles u where rolname = current_user`).Scan(&s.super, &s.createRole, &s.createDB, &s.replication, &s.bypassRLS, &s.signals,
+		from pg_roles u where rolname = current_user`, append([]string{}, p.cfg.AllowRoles...)).Scan(&s.super, &s.createRole, &s.createDB, &s.replication, &s.bypassRLS, &s.signals,
 		&s.reserved, &s.public, &s.logged, &s.encryption, &s.commit, &s.prepared, &s.standbys,
 		&s.connections, &s.locks, &s.kept, &s.keeps)
 	return s, err

@@ -160,8 +160,11 @@ func (p *Postgres) writeMemberships(script *strings.Builder, c *conn, g group) {
 	fmt.Fprintf(script, "grant %s to %s with admin true, inherit false, set false;", quoteAll(given), quoteAll(p.names.creators()))
 }
 
-// checkRoles refuses memberships that would give more than anybody means: predefined roles, superusers and roles
-// that may create roles, directly or by way of others, unless the server's own configuration lists them.
+// checkRoles refuses memberships that would give more than anybody means: predefined roles and roles with power beyond
+// data, directly or by way of others, unless the server's own configuration lists one on the way. No list allows
+// superusers or roles of ours. Whoever inherits from the superuser that made the server owns the functions of its
+// catalog, and can put code of its own into one that superusers call; our creators and our administrator make and end
+// every lease. Neither leaves anything that a lease would be a part of.
 func (p *Postgres) checkRoles(ctx context.Context, c *conn, rights Rights) error {
 	wanted := slices.Clone(rights.InRole)
 	if rights.Owner != "" {
@@ -183,21 +186,26 @@ func (p *Postgres) checkRoles(ctx context.Context, c *conn, rights Rights) error
 			return fmt.Errorf("role %q does not exist at the server", name)
 		}
 	}
-	rows, err = c.Query(ctx, `with recursive reached (oid, rolname) as (
-			select oid, rolname::text from pg_roles where rolname = any($1) and not rolname = any($2)
-			union select r.oid, r.rolname::text from pg_auth_members m join reached u on m.member = u.oid
-				join pg_roles r on r.oid = m.roleid where not r.rolname = any($2))
-		select r.rolname::text from reached join pg_roles r using (oid)
-		where r.rolsuper or r.rolcreaterole or r.rolreplication or r.rolbypassrls or r.rolcreatedb or starts_with(r.rolname, 'pg_')
-			or r.rolname ~ ('^dp[a-z]?_' || $3 || '(_|$)')`, wanted, append([]string{}, p.cfg.AllowRoles...), p.names.instance)
-	if err != nil {
+	var never, powerful []string
+	err = c.QueryRow(ctx, `with recursive reached (oid, listed) as (
+			select oid, rolname = any($2) from pg_roles where rolname = any($1)
+			union select r.oid, u.listed or r.rolname = any($2) from reached u join pg_auth_members m on m.member = u.oid join pg_roles r on r.oid = m.roleid),
+		judged as (select r.rolname::text as name, listed, r.rolsuper or r.oid = $4 or r.rolname ~ ('^dp[a-z]?_' || $3 || '(_|$)') as never,
+			r.rolcreaterole or r.rolreplication or r.rolbypassrls or r.rolcreatedb or starts_with(r.rolname, 'pg_') as powerful
+			from reached join pg_roles r using (oid))
+		select array(select name from judged where never group by name order by name = any($1) desc, name limit 1), -- one is enough, and one of ours leads to all
+			array(select distinct name from judged where powerful and not listed order by name)`,
+		wanted, append([]string{}, p.cfg.AllowRoles...), p.names.instance, c.me).Scan(&never, &powerful)
+	switch {
+	case err != nil:
 		return err
+	case len(never) > 0:
+		return fmt.Errorf("in_role and owner lead to %s: superusers and the roles of daypass are for no lease, listed in daypass.yaml or not", strings.Join(never, ", "))
+	case len(powerful) > 0:
+		all := strings.Join(powerful, ", ")
+		return fmt.Errorf("in_role and owner lead to %s, which may do more than read and write data; to allow it, write postgres: {allow_roles: [%s]} into daypass.yaml and start the server again", all, all)
 	}
-	powerful, err := collect[string](rows)
-	if err != nil || len(powerful) == 0 {
-		return err
-	}
-	return fmt.Errorf("in_role and owner lead to %s, which may do more than read and write data; list them in daypass.yaml to allow it", strings.Join(powerful, ", "))
+	return nil
 }
 
 // objectsQuery is the query of one kind of thing: its identifier, its name, and whether we may grant on it.

@@ -147,32 +147,62 @@ func TestRightsSitOnTheGroupAlone(t *testing.T) {
 
 func TestInRoleRefusesPowerUnlessListed(t *testing.T) {
 	versions(t, func(t *testing.T, r *rig) {
-		r.must(t, "create role super_"+r.instance+" superuser", "create role maker_"+r.instance+" createrole",
-			"create role way_"+r.instance, "grant pg_read_all_data to way_"+r.instance)
-		t.Cleanup(func() {
-			r.must(t, "drop role super_"+r.instance, "drop role maker_"+r.instance, "drop role way_"+r.instance)
-		})
-		p := r.open(t)
-		refused := func(rights string) error {
-			_, err := p.Grant(t.Context(), order(targettest.Lease(), rights))
-			return err
-		}
-		for _, name := range []string{"pg_read_all_data", "pg_execute_server_program", "super_" + r.instance, "maker_" + r.instance, "way_" + r.instance, r.admin, "no_such_role"} {
+		super, maker, way, far := "super_"+r.instance, "maker_"+r.instance, "way_"+r.instance, "far_"+r.instance
+		r.must(t, "create role "+super+" superuser", "create role "+maker+" createrole", "create role "+way, "create role "+far,
+			"grant pg_read_all_data to "+way, "grant "+super+" to "+far)
+		t.Cleanup(func() { r.must(t, "drop role "+far, "drop role "+super, "drop role "+maker, "drop role "+way) })
+		try := func(p *postgres.Postgres, name string, says string) {
+			t.Helper()
 			for _, rights := range []string{`{"in_role":[%q]}`, `{"owner":%q}`} {
-				if err := refused(fmt.Sprintf(rights, name)); !errors.Is(err, target.ErrNotDone) {
-					t.Errorf("%s: got %v", name, err)
+				_, err := p.Grant(t.Context(), order(targettest.Lease(), fmt.Sprintf(rights, name)))
+				if !errors.Is(err, target.ErrNotDone) || !strings.Contains(err.Error(), says) {
+					t.Errorf("%s: got %v, want it to say %q", name, err, says)
 				}
 			}
 		}
+		p := r.open(t)
+		for _, name := range []string{"pg_read_all_data", "pg_execute_server_program", maker} {
+			try(p, name, "write postgres: {allow_roles: ["+name+"]} into daypass.yaml and start the server again")
+		}
+		try(p, way, "allow_roles: [pg_read_all_data]")
+		try(p, "no_such_role", "does not exist")
 		p.Close()
+		// No list allows a superuser, or one of ours: not by itself and not at the end of the way.
 		config := r.config(r.server.Address())
-		config.AllowRoles = []string{"way_" + r.instance}
+		config.AllowRoles = []string{super, far, r.admin}
 		p = r.openConfig(t, config)
-		if err := refused(fmt.Sprintf(`{"in_role":[%q]}`, "way_"+r.instance)); err == nil || strings.Contains(err.Error(), "daypass.yaml") {
-			// The administrator has no admin option on it, so that 18 refuses; 15 lets any CREATEROLE give it.
-			if r.server.Version >= 16 {
-				t.Errorf("a listed role: %v", err)
+		try(p, super, super+": superusers")
+		try(p, far, super+": superusers")
+		try(p, r.admin, r.admin+": superusers and the roles of daypass")
+	})
+}
+
+func TestInRoleGivesPowerThatIsListed(t *testing.T) {
+	versions(t, func(t *testing.T, r *rig) {
+		way := "way_" + r.instance
+		r.must(t, "create role "+way, "grant pg_read_all_data to "+way,
+			"grant pg_read_all_data to "+r.admin+" with admin option", "grant "+way+" to "+r.admin+" with admin option")
+		t.Cleanup(func() { r.must(t, "drop role "+way) })
+		config := r.config(r.server.Address())
+		p := r.openConfig(t, config)
+		if text := findings(t, p); !strings.Contains(text, "member of pg_read_all_data") {
+			t.Errorf("the check of an administrator with more than it needs:\n%s", text)
+		}
+		p.Close()
+		r.boot.Add(1)
+		for _, listed := range []string{"pg_read_all_data", way} { // a role that is listed vouches for those behind it
+			config = r.config(r.server.Address())
+			config.AllowRoles = []string{listed}
+			p := r.openConfig(t, config)
+			_, credential := r.grant(t, p, fmt.Sprintf(`{"in_role":[%q],"scram_iterations":1}`, listed))
+			if err := use(t.Context(), credential, "select * from public.secrets_of_others"); err != nil {
+				t.Errorf("with %s listed: %v", listed, err)
 			}
+			if text := findings(t, p); strings.Contains(text, "pg_read_all_data") {
+				t.Errorf("the check, of a right that the administrator needs to hand out:\n%s", text)
+			}
+			p.Close()
+			r.boot.Add(1)
 		}
 	})
 }

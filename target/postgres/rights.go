@@ -14,8 +14,9 @@ import (
 type Rights struct {
 	// Grants are privileges that a group role of ours holds; each login is a member of it.
 	Grants []Privileges `yaml:"grants" json:"grants,omitempty"`
-	// InRole names roles that exist at the server and whose rights the logins get. Predefined roles (pg_…),
-	// superusers and roles that may create roles are refused unless daypass.yaml lists them. A member may do more
+	// InRole names roles that exist at the server and whose rights the logins get. Predefined roles (pg_…) and roles
+	// that may do more than read and write data are refused unless postgres.allow_roles in daypass.yaml lists them;
+	// superusers always are. A member may do more
 	// than use those rights: DROP OWNED drops what such a role owns and takes default privileges from it, so name
 	// roles that own nothing.
 	InRole []string `yaml:"in_role" json:"in_role,omitempty"`

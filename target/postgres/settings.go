@@ -56,7 +56,8 @@ type Config struct {
 	// Known says that the store has met this target before. A server without our mark is then another server,
 	// and nothing is granted or called revoked there until Mark is called on purpose.
 	Known bool
-	// AllowRoles lists roles for in_role and owner that would otherwise be refused as too powerful.
+	// AllowRoles lists roles for in_role and owner that would otherwise be refused as too powerful. Superusers and
+	// roles of ours are refused all the same.
 	AllowRoles []string
 	// Grace is added to the expiry that the server enforces, so that revocation normally comes first; 30 s when
 	// it is zero.
