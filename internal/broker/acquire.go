@@ -26,7 +26,6 @@ const (
 	integrateBy = time.Minute      // how long after a receipt the tree holds its leaf
 	issuerRetry = 10 * time.Second // when an issuer may be asked for keys again
 	maxTries    = 5                // how often a request follows an access revision that changes under it
-	tokenPrefix = "dpl_"           // lease tokens are easy to recognise when they leak
 )
 
 // Origin is where a request comes from.
@@ -205,6 +204,7 @@ func (b *Broker) record(ctx context.Context, a *acquisition) error {
 		return err
 	}
 	var superseded string
+	var recorded store.Lease
 	err := b.store.Update(ctx, func(tx *store.Tx) (err error) {
 		if err := b.checkRevision(tx, a.view); err != nil {
 			return err
@@ -221,7 +221,8 @@ func (b *Broker) record(ctx context.Context, a *acquisition) error {
 		if _, err := tx.PutDecision(a.decision); err != nil {
 			return err
 		}
-		_, err = tx.InsertLease(a.lease)
+		recorded = a.lease
+		_, err = tx.InsertLease(&recorded)
 		return err
 	})
 	if superseded != "" && err == nil {
@@ -229,6 +230,9 @@ func (b *Broker) record(ctx context.Context, a *acquisition) error {
 	}
 	if denied, ok := errors.AsType[*deniedError](err); ok {
 		return b.deny(ctx, overruled(a.decision, denied.effect, denied.text), a.decision.Resource, denied.text)
+	}
+	if err == nil {
+		a.lease = recorded
 	}
 	return err
 }
@@ -240,9 +244,10 @@ func (a *acquisition) draft(b *Broker) error {
 		return fmt.Errorf("encode the claims of %s: %w", a.principal.Name(), err)
 	}
 	now := b.clock.Now()
-	a.token = secret.New(tokenPrefix + secret.Random().Reveal())
+	id := lease.NewID(now.Unix())
+	a.token = newToken(id)
 	a.lease = store.Lease{
-		ID:             lease.NewID(),
+		ID:             id,
 		State:          lease.Pending,
 		Role:           a.role.Name,
 		Target:         a.role.Target,
@@ -398,27 +403,21 @@ func (b *Broker) tryActivate(ctx context.Context, a *acquisition, c target.Crede
 	ctx, cancel := context.WithTimeout(ctx, recordTime)
 	defer cancel()
 	var leaf []byte
-	err := b.store.Update(ctx, func(tx *store.Tx) error {
-		current, err := tx.Lease(a.lease.ID)
-		if err != nil {
-			return err
-		}
-		if current.State != lease.Pending {
-			return &deniedError{effect: "ended", text: fmt.Sprintf("the lease was ended while it was being granted: %s", current.Reason)}
-		}
+	var active store.Lease
+	err := b.store.Update(ctx, func(tx *store.Tx) (err error) {
 		if err := b.checkRevision(tx, a.view); err != nil {
 			return err
 		}
-		if err := b.checkLocks(tx, current); err != nil {
+		if err := b.checkLocks(tx, a.lease); err != nil {
 			return err
 		}
-		current.Revocation = string(c.Revocation)
-		current.Revision = a.view.Revision
-		if leaf, err = tx.Move(&current, lease.Granted, store.Why{Now: b.clock.Now()}); err != nil {
-			return err
+		active = a.lease
+		active.Revocation, active.Revision = string(c.Revocation), a.view.Revision
+		leaf, err = tx.Move(&active, lease.Granted, store.Why{Now: b.clock.Now()})
+		if errors.Is(err, store.ErrStale) {
+			return endedMeanwhile(tx, a.lease.ID)
 		}
-		a.lease = current
-		return nil
+		return err
 	})
 	if denied, ok := errors.AsType[*deniedError](err); ok {
 		b.abandon(ctx, a, lease.Locked)
@@ -429,7 +428,17 @@ func (b *Broker) tryActivate(ctx context.Context, a *acquisition, c target.Crede
 	if err != nil {
 		return "", err
 	}
+	a.lease = active
 	return b.store.Signer().Receipt(leaf, b.clock.Now().Add(integrateBy)), nil
+}
+
+// endedMeanwhile is the refusal to hand out what was ended while it was being granted.
+func endedMeanwhile(tx *store.Tx, id lease.ID) error {
+	current, err := tx.Lease(id)
+	if err != nil {
+		return err
+	}
+	return &deniedError{effect: "ended", text: fmt.Sprintf("the lease was ended while it was being granted: %s", current.Reason)}
 }
 
 // abandon ends a lease whose credential reaches nobody. When even that cannot be recorded, the row is still

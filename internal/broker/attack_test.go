@@ -63,7 +63,11 @@ func TestALeaseTokenIsGoodForNothingElse(t *testing.T) {
 	if _, err := d.Lock(t.Context(), holder, broker.LockRequest{Role: "reader", Reason: "x"}); !fault.Is(err, fault.Denied) {
 		t.Errorf("lock: %v", err)
 	}
-	for _, token := range []string{"dpl_", "dpl_" + strings.Repeat("A", 43), strings.ToUpper(mine.Token.Reveal())} {
+	good := mine.Token.Reveal()
+	bad := []string{"dpl_", "dpl_" + strings.Repeat("A", 43), strings.ToUpper(good), good[:len(good)-1], good + "A",
+		"dpl_" + string(mine.Lease.ID), "dpl_" + string(mine.Lease.ID) + "_",
+		strings.Replace(good, string(mine.Lease.ID), string(other.Lease.ID), 1)}
+	for _, token := range bad {
 		if _, err := d.Lease(t.Context(), broker.Caller{Evidence: secret.New(token), Origin: origin}, mine.Lease.ID); !fault.Is(err, fault.Unauthenticated) {
 			t.Errorf("token %.6s…: %v", token, err)
 		}

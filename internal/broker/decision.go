@@ -28,7 +28,7 @@ func (b *Broker) newDecision(view *View, p identity.Principal, action policy.Act
 		reasons = []byte("[]")
 	}
 	return store.Decision{
-		ID:        string(lease.NewID()),
+		ID:        string(lease.NewID(now.Unix())),
 		At:        now,
 		Revision:  view.Revision,
 		Issuer:    p.Issuer,

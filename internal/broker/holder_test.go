@@ -31,7 +31,7 @@ func TestOnlyItsHolderKnowsALease(t *testing.T) {
 		"another workload":               {as("bob"), fault.NotFound},
 		"another lease's token":          {byOtherToken, fault.NotFound},
 		"a workload without a lease":     {as("mallory"), fault.NotFound},
-		"a lease token nobody gave out":  {as("dpl_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"), fault.Unauthenticated},
+		"a lease token nobody gave out":  {as("dpl_aaaaaaaaaaaaaaaaaaaa_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"), fault.Unauthenticated},
 		"a token that is not accepted":   {as("stranger"), fault.Unauthenticated},
 		"somebody who shows no evidence": {broker.Caller{}, fault.Unauthenticated},
 	} {

@@ -56,13 +56,14 @@ func (b *Broker) Lock(ctx context.Context, c Caller, request LockRequest) (store
 // draftLock resolves names to what cannot be renamed: the issuer's URL and the subject.
 func (b *Broker) draftLock(who actor, request LockRequest) (store.Lock, error) {
 	const op = "place a lock"
+	now := b.clock.Now()
 	lock := store.Lock{
-		ID:        string(lease.NewID()),
+		ID:        string(lease.NewID(now.Unix())),
 		Role:      request.Role,
 		Target:    request.Target,
 		Lease:     lease.ID(request.Lease),
 		Reason:    request.Reason,
-		CreatedAt: b.clock.Now(),
+		CreatedAt: now,
 		CreatedBy: who.name,
 		ExpiresAt: request.ExpiresAt,
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -150,9 +151,13 @@ func FuzzNext(f *testing.F) {
 }
 
 func TestIDs(t *testing.T) {
-	a, b := lease.NewID(), lease.NewID()
+	made := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	a, b, later := lease.NewID(made.Unix()), lease.NewID(made.Add(999*time.Millisecond).Unix()), lease.NewID(made.Add(time.Second).Unix())
 	if a == b {
 		t.Error("two IDs are equal")
+	}
+	if a[:6] != b[:6] || a[:6] == later[:6] {
+		t.Errorf("%s and %s, of one second, and %s, of the next: the first six characters should tell the second", a, b, later)
 	}
 	if parsed, err := lease.ParseID(string(a)); err != nil || parsed != a {
 		t.Errorf("ParseID(%q): %v, %v", a, parsed, err)

@@ -25,7 +25,7 @@ func TestARoleThatTheTargetRefusesShutsNobodyElseOut(t *testing.T) {
 		return nil
 	})
 	order := func() target.Grant {
-		return target.Grant{Lease: string(lease.NewID()), Rights: targettest.MemoryRights(), TTL: time.Hour}
+		return target.Grant{Lease: string(lease.NewID(time.Now().Unix())), Rights: targettest.MemoryRights(), TTL: time.Hour}
 	}
 	for range 10 {
 		g := order()
@@ -60,7 +60,7 @@ func TestRenewalsThatHangLeaveRoomForGrants(t *testing.T) {
 	w.await("the renewals to hang", func() bool { return hanging.Load() >= 32 })
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
-	_, err := member.Grant(ctx, target.Grant{Lease: string(lease.NewID()), Rights: targettest.MemoryRights(), TTL: time.Hour})
+	_, err := member.Grant(ctx, target.Grant{Lease: string(lease.NewID(time.Now().Unix())), Rights: targettest.MemoryRights(), TTL: time.Hour})
 	if errors.Is(err, context.DeadlineExceeded) || err != nil {
 		t.Errorf("a grant beside one holder's renewals: %v", err)
 	}

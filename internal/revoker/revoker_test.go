@@ -200,9 +200,9 @@ func TestThousandsOfLeasesThatExpireTogether(t *testing.T) {
 	must(t, w.store.Update(t.Context(), func(tx *store.Tx) error {
 		now := w.clock.Now()
 		for range n {
-			l := store.Lease{ID: lease.NewID(), State: lease.Pending, Role: "reader", Target: "vault", IssuerURL: "https://ci.example.com",
-				Subject: "alice", CreatedAt: now, ExpiresAt: now.Add(time.Millisecond), RenewableUntil: now, NativeUntil: now, TokenHash: []byte(lease.NewID())}
-			if _, err := tx.InsertLease(l); err != nil {
+			l := store.Lease{ID: lease.NewID(time.Now().Unix()), State: lease.Pending, Role: "reader", Target: "vault", IssuerURL: "https://ci.example.com",
+				Subject: "alice", CreatedAt: now, ExpiresAt: now.Add(time.Millisecond), RenewableUntil: now, NativeUntil: now, TokenHash: []byte(lease.NewID(time.Now().Unix()))}
+			if _, err := tx.InsertLease(&l); err != nil {
 				return err
 			}
 		}
@@ -226,7 +226,7 @@ func TestASweepDestroysStraysAndNotesWhatIsMissing(t *testing.T) {
 	kept, credential := w.grant(m, "vault", time.Hour)
 	dropped, _ := w.grant(m, "vault", time.Hour)
 	system.Drop(string(dropped.ID)) // by an administrator's hand
-	stray := string(lease.NewID())
+	stray := string(lease.NewID(time.Now().Unix()))
 	system.Plant(stray)
 	pending := w.insert("vault", time.Hour) // granted while the sweep runs
 	system.Plant(string(pending.ID))
@@ -316,7 +316,7 @@ func TestARestoredStoreDestroysNothingItDoesNotKnow(t *testing.T) {
 	later.Boot += 5
 	_, err = m.Mark(t.Context(), later)
 	must(t, err)
-	unknown := string(lease.NewID())
+	unknown := string(lease.NewID(time.Now().Unix()))
 	system.Plant(unknown)
 	renewedSince, _ := w.grant(m, "vault", time.Millisecond)
 	released, _ := w.grant(m, "vault", time.Hour)
@@ -371,7 +371,7 @@ func TestADeadTargetRefusesGrantsAtOnceAndSaysWhenToComeBack(t *testing.T) {
 	grant := target.Grant{Rights: targettest.MemoryRights(), TTL: time.Hour}
 	var refusal *fault.Error
 	for range 10 {
-		grant.Lease = string(lease.NewID())
+		grant.Lease = string(lease.NewID(time.Now().Unix()))
 		_, err := member.Grant(t.Context(), grant)
 		refusal, _ = errors.AsType[*fault.Error](err)
 		if refusal == nil || refusal.Kind != fault.TargetUnavailable {

@@ -87,13 +87,13 @@ func (w *world) insert(targetName string, ttl time.Duration) store.Lease {
 	w.t.Helper()
 	now := w.clock.Now()
 	l := store.Lease{
-		ID: lease.NewID(), State: lease.Pending, Role: "reader", Target: targetName,
+		ID: lease.NewID(time.Now().Unix()), State: lease.Pending, Role: "reader", Target: targetName,
 		Issuer: "ci", IssuerURL: "https://ci.example.com", Subject: "alice", Claims: []byte("{}"),
 		Revision: "r1", Decision: "d1", CreatedAt: now, ExpiresAt: now.Add(ttl), NativeUntil: now.Add(ttl),
-		RenewableUntil: now.Add(time.Hour), TokenHash: []byte(lease.NewID()),
+		RenewableUntil: now.Add(time.Hour), TokenHash: []byte(lease.NewID(time.Now().Unix())),
 	}
 	must(w.t, w.store.Update(w.t.Context(), func(tx *store.Tx) error {
-		_, err := tx.InsertLease(l)
+		_, err := tx.InsertLease(&l)
 		return err
 	}))
 	return w.read(l.ID)

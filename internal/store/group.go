@@ -20,9 +20,7 @@ type group struct {
 	deltas  map[Scope]*Tally // what the group adds to them
 	journal []moved          // how deltas came to be, to undo one member's part
 
-	locks     *[]Lock   // the locks that stand, once read
-	locksFrom time.Time // those that stand from then on
-	active    *string   // the active revision, once read
+	seen seen // what was read once for all members
 
 	rotation *Rotation // the change of the ledger's key that a member asked for
 
@@ -37,6 +35,13 @@ type leaf struct {
 	previous int64
 }
 
+// seen is what every member asks for and few change. An only owner of a database keeps it from group to group.
+type seen struct {
+	locks     *[]Lock   // the locks that stand, nil until read
+	locksFrom time.Time // those that stand from then on
+	active    *string   // the active revision, nil until read
+}
+
 // moved is one change of a tally.
 type moved struct {
 	scope    Scope
@@ -44,7 +49,7 @@ type moved struct {
 }
 
 func newGroup(w *writer) *group {
-	return &group{writer: w, full: w.full, tree: w.tree, bases: map[Scope]Tally{}, deltas: map[Scope]*Tally{}}
+	return &group{writer: w, full: w.full, tree: w.tree, seen: w.seen, bases: map[Scope]Tally{}, deltas: map[Scope]*Tally{}}
 }
 
 // note remembers an error after which the transaction cannot be committed.
@@ -125,7 +130,7 @@ func (g *group) undo(to mark) {
 		g.deltas[m.scope].add(m.from, 1)
 	}
 	g.leaves, g.journal, g.after = g.leaves[:to.leaves], g.journal[:to.journal], g.after[:to.after]
-	g.locks, g.active, g.rotation = nil, nil, to.rotation
+	g.seen, g.rotation = seen{}, to.rotation
 }
 
 func (g *group) count(scope Scope, from, to lease.State) {

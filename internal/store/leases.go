@@ -35,7 +35,7 @@ type Lease struct {
 	RevokedAt      time.Time // when its death was proved
 
 	Revocation string // target.Revocation of its credential
-	TokenHash  []byte // sha256 of its lease token; unique
+	TokenHash  []byte // sha256 of its lease token
 	KeyHash    []byte // of the Idempotency-Key, nil where there was none
 	BodyHash   []byte // of the request body, beside KeyHash
 
@@ -46,9 +46,10 @@ type Lease struct {
 	LastError     string    // why the last try failed; no secrets
 	Version       int64     // counts its changes; every change names the one it saw
 
-	seq   int64 // order of creation, for cursors
-	wake  int64 // the column of that name
-	entry int64 // ledger position of its last entry
+	seq    int64 // order of creation, for cursors
+	wake   int64 // the column of that name
+	entry  int64 // ledger position of its last entry
+	linked bool  // entry is known
 }
 
 // Why says what moves a lease.
@@ -72,7 +73,7 @@ func scanLease(scan func(...any) error) (Lease, error) {
 		&l.Version, &l.wake, &l.entry)
 	l.CreatedAt, l.ExpiresAt, l.RenewableUntil = instant(created), instant(expires), instant(renewable)
 	l.NativeUntil, l.EndedAt, l.RevokedAt = instant(native), instant(ended), instant(revoked)
-	l.RenewByHandle = byHandle == 1
+	l.RenewByHandle, l.linked = byHandle == 1, true
 	if l.State == lease.Revoking {
 		l.NextAttempt = instant(l.wake)
 	}
@@ -85,10 +86,10 @@ const insertLease = `insert into leases (id, state, reason, role, target, issuer
 	values ($1, 'pending', '', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, 0, $15, $16, $17, $18,
 	$19, $20, 0, '', 1, $11, 1, $21)`
 
-// InsertLease records a pending lease and its entry lease.pending, whose leaf it returns. The entry commits to the
-// decision that the same Tx put before, when l.Decision names it. On a full disk it is refused, so that what room
-// is left serves the ends of leases.
-func (tx *Tx) InsertLease(l Lease) (leaf []byte, err error) {
+// InsertLease records a pending lease and its entry lease.pending, whose leaf it returns; on success *l is as it
+// now stands. The entry commits to the decision that the same Tx put before, when l.Decision names it. On a full
+// disk it is refused, so that what room is left serves the ends of leases.
+func (tx *Tx) InsertLease(l *Lease) (leaf []byte, err error) {
 	op := "record lease " + string(l.ID)
 	if l.State != lease.Pending {
 		return nil, failed(op, fmt.Errorf("a lease begins as %q, not %q", lease.Pending, l.State))
@@ -101,18 +102,21 @@ func (tx *Tx) InsertLease(l Lease) (leaf []byte, err error) {
 		entry.Commitment = tx.committed
 	}
 	defer tx.forgetLeavesOn(&err)()
-	leaf, position, err := tx.appendFor(&l, entry)
-	if err != nil {
+	made := *l
+	made.Version, made.Boot, made.entry, made.linked = 1, tx.store.Boot(), nowhere, true
+	made.wake = micros(l.CreatedAt)
+	if leaf, made.entry, err = tx.appendFor(&made, entry); err != nil {
 		return nil, err
 	}
 	_, err = tx.write(insertLease, string(l.ID), l.Role, l.Target, l.Issuer, l.IssuerURL, l.Subject, blob(l.Claims),
 		l.Run, l.Decision, l.Revision, micros(l.CreatedAt), micros(l.ExpiresAt), micros(l.RenewableUntil),
 		micros(l.NativeUntil), l.Revocation, blob(l.TokenHash), l.KeyHash, l.BodyHash, flag(l.RenewByHandle),
-		tx.store.Boot(), position)
+		made.Boot, made.entry)
 	if err != nil {
 		return nil, failed(op, err)
 	}
-	tx.count(&l, "", lease.Pending)
+	tx.count(l, "", lease.Pending)
+	*l = made
 	return leaf, nil
 }
 
@@ -286,11 +290,8 @@ func (tx *Tx) forgetLeavesOn(err *error) func() {
 // appendFor appends an entry about a lease, linked to the entry before.
 func (tx *Tx) appendFor(l *Lease, e ledger.Entry) (leaf []byte, position int64, err error) {
 	e.Lease, e.Role, e.Target, e.Decision, e.Revision = string(l.ID), l.Role, l.Target, l.Decision, l.Revision
-	switch {
-	case l.Version == 0:
-		l.entry = nowhere
-	case l.seq == 0: // not read from the store, so it does not know its last entry
-		err := tx.one(`select seq, entry from leases where id = $1`, []any{string(l.ID)}, &l.seq, &l.entry)
+	if !l.linked { // made up by the caller
+		err := tx.one(`select entry from leases where id = $1`, []any{string(l.ID)}, &l.entry)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil, 0, missing("read lease "+string(l.ID), "lease")
 		}
@@ -304,11 +305,6 @@ func (tx *Tx) appendFor(l *Lease, e ledger.Entry) (leaf []byte, position int64, 
 // Lease returns one lease.
 func (tx *Tx) Lease(id lease.ID) (Lease, error) {
 	return tx.findLease("read lease "+string(id), `select `+leaseColumns+` from leases where id = $1`, string(id))
-}
-
-// LeaseByTokenHash returns the lease whose token has this hash.
-func (tx *Tx) LeaseByTokenHash(hash []byte) (Lease, error) {
-	return tx.findLease("read a lease by its token", `select `+leaseColumns+` from leases where token_hash = $1`, blob(hash))
 }
 
 // LeaseByKey returns the newest lease that the principal asked for with this idempotency key.

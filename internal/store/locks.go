@@ -92,7 +92,7 @@ func (tx *Tx) PutLock(k Lock) (leaf []byte, err error) {
 	if err != nil {
 		return nil, failed(op, err)
 	}
-	tx.group.locks = nil
+	tx.group.seen.locks = nil
 	return tx.Append(ledger.Entry{Event: ledger.LockPlaced, Time: k.CreatedAt, Lock: k.ID, Lease: string(k.Lease),
 		Role: k.Role, Target: k.Target, Until: k.ExpiresAt, Count: int64(k.Hits), Commitment: k.commitment(salt)})
 }
@@ -117,7 +117,7 @@ func (tx *Tx) LiftLock(id string, at time.Time, by string) (leaf []byte, err err
 		}
 		return nil, fault.New(fault.Conflict, op, "the lock has been lifted already")
 	}
-	tx.group.locks = nil
+	tx.group.seen.locks = nil
 	return tx.Append(ledger.Entry{Event: ledger.LockLifted, Time: at, Lock: id})
 }
 
@@ -182,18 +182,18 @@ func (tx *Tx) locksAt(now time.Time) ([]Lock, error) {
 	if tx.group == nil {
 		return tx.ActiveLocks(now)
 	}
-	if tx.group.locks == nil {
+	if tx.group.seen.locks == nil {
 		// Callers of one group differ a little in what now is: leave none out.
 		locks, err := tx.ActiveLocks(now.Add(-time.Hour))
 		if err != nil {
 			return nil, err
 		}
-		tx.group.locks, tx.group.locksFrom = &locks, now.Add(-time.Hour)
+		tx.group.seen.locks, tx.group.seen.locksFrom = &locks, now.Add(-time.Hour)
 	}
-	if now.Before(tx.group.locksFrom) {
+	if now.Before(tx.group.seen.locksFrom) {
 		return tx.ActiveLocks(now)
 	}
-	return *tx.group.locks, nil
+	return *tx.group.seen.locks, nil
 }
 
 func parseSeq(cursor string) (int64, error) {

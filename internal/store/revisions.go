@@ -85,21 +85,21 @@ func (tx *Tx) Activate(id string, at time.Time, by string) (leaf []byte, err err
 	if err := tx.setMeta(metaRevision, id); err != nil {
 		return nil, err
 	}
-	tx.group.active = nil
+	tx.group.seen.active = nil
 	return tx.Append(ledger.Entry{Event: ledger.AccessActivated, Time: at, Revision: id})
 }
 
 // ActiveID returns the ID of the active revision, "" where none is. It is read once for a whole group of updates.
 func (tx *Tx) ActiveID() (string, error) {
-	if tx.group != nil && tx.group.active != nil {
-		return *tx.group.active, nil
+	if tx.group != nil && tx.group.seen.active != nil {
+		return *tx.group.seen.active, nil
 	}
 	id, err := tx.meta(metaRevision)
 	if err != nil {
 		return "", err
 	}
 	if tx.group != nil {
-		tx.group.active = &id
+		tx.group.seen.active = &id
 	}
 	return id, nil
 }

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/daypass/daypass/internal/lease"
 	"github.com/daypass/daypass/internal/store"
@@ -10,7 +11,7 @@ import (
 // What the store does is tested against a database: see storetest, which every dialect runs.
 
 func TestAnEmptyLockMatchesNothing(t *testing.T) {
-	l := store.Lease{ID: lease.NewID(), State: lease.Active, Role: "reader", Target: "db", Issuer: "github", IssuerURL: "https://issuer", Subject: "s"}
+	l := store.Lease{ID: lease.NewID(time.Now().Unix()), State: lease.Active, Role: "reader", Target: "db", Issuer: "github", IssuerURL: "https://issuer", Subject: "s"}
 	for name, c := range map[string]struct {
 		lock store.Lock
 		want bool
@@ -22,7 +23,7 @@ func TestAnEmptyLockMatchesNothing(t *testing.T) {
 		"another subject":                   {store.Lock{IssuerURL: "https://issuer", Subject: "t"}, false},
 		"the role and another target":       {store.Lock{Role: "reader", Target: "other"}, false},
 		"the lease":                         {store.Lock{Lease: l.ID}, true},
-		"another lease of the same subject": {store.Lock{Lease: lease.NewID(), Subject: "s", IssuerURL: "https://issuer"}, false},
+		"another lease of the same subject": {store.Lock{Lease: lease.NewID(time.Now().Unix()), Subject: "s", IssuerURL: "https://issuer"}, false},
 	} {
 		if got := c.lock.Matches(&l); got != c.want {
 			t.Errorf("%s: matches %v", name, got)

@@ -17,7 +17,8 @@ type Scope struct {
 	Subject   string
 }
 
-// Tally counts the leases of a scope whose credentials may live.
+// Tally counts the leases of a scope whose credentials may live. Pending is told of targets only: elsewhere
+// pending leases are among the active ones.
 type Tally struct {
 	Pending, Active, Revoking int
 }
@@ -48,10 +49,23 @@ func (l *Lease) scopes() [4]Scope {
 
 // count moves a lease from one state's tally to another's. The group writes its sums at its end: the leases of a
 // group mostly share their scopes.
+//
+// Only of a target is it asked how many are pending. In the other scopes these count as active, so that a grant's
+// outcome does not touch their rows.
 func (tx *Tx) count(l *Lease, from, to lease.State) {
 	for _, scope := range l.scopes() {
-		tx.group.count(scope, from, to)
+		if was, is := scope.counts(from), scope.counts(to); was != is {
+			tx.group.count(scope, was, is)
+		}
 	}
+}
+
+// counts is what the scope counts a lease in a state as.
+func (s Scope) counts(state lease.State) lease.State {
+	if state == lease.Pending && s.Target == "" {
+		return lease.Active
+	}
+	return state
 }
 
 // Tally counts a scope, with what this transaction and its group have done so far.
@@ -91,11 +105,23 @@ func (tx *Tx) storedTally(scope Scope) (t Tally, err error) {
 	return t, failed("count leases", err)
 }
 
-const (
-	addTally = `insert into tallies (target, role, issuer_url, subject, pending, active, revoking)
-		values ($1, $2, $3, $4, $5, $6, $7) on conflict (subject, issuer_url, target, role) do update set
+// tallyBatch is how many tallies one statement adds: as many as the scopes of one lease.
+const tallyBatch = 4
+
+var (
+	addTally   = addTallies(1)
+	addTallyx4 = addTallies(tallyBatch)
+)
+
+// addTallies is the statement that adds to n tallies.
+func addTallies(n int) string {
+	return `insert into tallies (target, role, issuer_url, subject, pending, active, revoking) values ` + tuples(n, 7) + `
+		on conflict (subject, issuer_url, target, role) do update set
 		pending = tallies.pending + excluded.pending, active = tallies.active + excluded.active,
 		revoking = tallies.revoking + excluded.revoking`
+}
+
+const (
 	dropTally = `delete from tallies where target = $1 and role = $2 and issuer_url = $3 and subject = $4
 		and pending = 0 and active = 0 and revoking = 0`
 )
@@ -103,17 +129,28 @@ const (
 // writeTallies adds the group's sums. A row that may have become empty is deleted, so that principals of the past
 // leave nothing behind.
 func (g *group) writeTallies(tx *Tx) error {
+	var sums []any
+	var fallen []Scope
 	for scope, d := range g.deltas {
 		if *d == (Tally{}) {
 			continue
 		}
-		if _, err := tx.write(addTally, scope.Target, scope.Role, scope.IssuerURL, scope.Subject,
-			d.Pending, d.Active, d.Revoking); err != nil {
+		sums = append(sums, scope.Target, scope.Role, scope.IssuerURL, scope.Subject, d.Pending, d.Active, d.Revoking)
+		if d.Live() < 0 { // one that grew is not empty
+			fallen = append(fallen, scope)
+		}
+	}
+	for len(sums) > 0 {
+		text, n := addTally, 7
+		if len(sums) >= 7*tallyBatch {
+			text, n = addTallyx4, 7*tallyBatch
+		}
+		if _, err := tx.write(text, sums[:n]...); err != nil {
 			return failed("write the tallies", err)
 		}
-		if d.Live() >= 0 {
-			continue // it holds more than before, so it is not empty
-		}
+		sums = sums[n:]
+	}
+	for _, scope := range fallen {
 		if _, err := tx.write(dropTally, scope.Target, scope.Role, scope.IssuerURL, scope.Subject); err != nil {
 			return failed("write the tallies", err)
 		}

@@ -129,6 +129,7 @@ type writer struct {
 	store   *Store
 	session *session
 	tree    tree
+	seen    seen        // kept from the last group, where nobody else writes
 	full    bool        // the disk was full and its reserve is not back yet
 	recheck *time.Timer // when to try to take the reserve back; nil unless full
 }
@@ -240,8 +241,8 @@ func (w *writer) attempt(members []*mutation, careful bool) (verdict, error) {
 	}
 	v, err := g.run(tx, members, careful)
 	if v == done && !g.wrote {
-		v, err = w.rollback(v, err)
-		return v, err
+		w.keep(g)
+		return w.rollback(v, err)
 	}
 	if v == done {
 		v, err = g.finish(tx)
@@ -256,10 +257,18 @@ func (w *writer) attempt(members []*mutation, careful bool) (verdict, error) {
 		return w.rollback(g.verdictOf(err), err)
 	}
 	w.tree = g.tree
+	w.keep(g)
 	for _, after := range g.after {
 		after()
 	}
 	return done, nil
+}
+
+// keep takes over what a group has read or changed and brought to its end.
+func (w *writer) keep(g *group) {
+	if w.store.dialect.Sole() {
+		w.seen = g.seen
+	}
 }
 
 func (w *writer) begin(tx *Tx) error {

@@ -55,7 +55,7 @@ func BenchmarkInsertLease(b *testing.B) {
 			rate := callers(b, n, func() error {
 				l := storetest.NewLease("orders-readonly", "orders-db")
 				return s.Update(context.Background(), func(tx *store.Tx) error {
-					_, err := tx.InsertLease(l)
+					_, err := tx.InsertLease(&l)
 					return err
 				})
 			})
@@ -98,18 +98,15 @@ func acquire(s *store.Store) error {
 		if err != nil {
 			return err
 		}
-		_, err = tx.InsertLease(l)
+		_, err = tx.InsertLease(&l)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	return s.Update(ctx, func(tx *store.Tx) error {
-		l, err := tx.Lease(l.ID)
-		if err != nil {
-			return err
-		}
-		_, err = tx.Move(&l, lease.Granted, store.Why{Now: l.CreatedAt})
+		granted := l
+		_, err := tx.Move(&granted, lease.Granted, store.Why{Now: l.CreatedAt})
 		return err
 	})
 }

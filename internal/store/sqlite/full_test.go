@@ -55,7 +55,7 @@ func TestAFullDatabaseRefusesLeasesAndLosesNothing(t *testing.T) {
 	made := fillUp(t, s.Store)
 	// Full means refused, not broken: the writer runs, reads work, nothing half-done is left.
 	err := s.Update(t.Context(), func(tx *store.Tx) error {
-		_, err := tx.InsertLease(storetest.NewLease("reader", "db"))
+		_, err := tx.InsertLease(new(storetest.NewLease("reader", "db")))
 		return err
 	})
 	if !fault.Is(err, fault.StoreUnavailable) {
@@ -78,7 +78,7 @@ func fillUp(t *testing.T, s *store.Store) (made []store.Lease) {
 	t.Helper()
 	for range 100_000 {
 		l := storetest.NewLease("reader", "db")
-		err := s.Update(t.Context(), func(tx *store.Tx) error { _, err := tx.InsertLease(l); return err })
+		err := s.Update(t.Context(), func(tx *store.Tx) error { _, err := tx.InsertLease(&l); return err })
 		if fault.Is(err, fault.StoreUnavailable) {
 			return made
 		}
@@ -115,7 +115,10 @@ func TestOnAFullDiskLeasesEndInTheRoomOfTheBallast(t *testing.T) {
 	if l.State != lease.Revoked {
 		t.Errorf("the lease is %s", l.State)
 	}
-	err := s.Update(t.Context(), func(tx *store.Tx) error { _, err := tx.InsertLease(storetest.NewLease("reader", "db")); return err })
+	err := s.Update(t.Context(), func(tx *store.Tx) error {
+		_, err := tx.InsertLease(new(storetest.NewLease("reader", "db")))
+		return err
+	})
 	if !fault.Is(err, fault.StoreUnavailable) {
 		t.Errorf("a lease was recorded in the room of the ballast: %v", err)
 	}

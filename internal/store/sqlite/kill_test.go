@@ -91,7 +91,7 @@ func victim(path string) error {
 
 // live leads one lease through its life and tells of every step.
 func live(ctx context.Context, s *store.Store, l store.Lease, steps int) error {
-	if err := s.Update(ctx, func(tx *store.Tx) error { _, err := tx.InsertLease(l); return err }); err != nil {
+	if err := s.Update(ctx, func(tx *store.Tx) error { _, err := tx.InsertLease(&l); return err }); err != nil {
 		return err
 	}
 	fmt.Println(l.ID, lease.Pending)

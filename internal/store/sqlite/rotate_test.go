@@ -216,21 +216,34 @@ func TestAnErrorLeavesWhatIsSealed(t *testing.T) {
 	}
 }
 
-// A store that the first version made has no table of rotations.
+// A store that the first version made has no table of rotations, an index more, and counts what is pending everywhere.
 func TestAStoreOfTheFirstVersionIsBroughtUpToDate(t *testing.T) {
 	file := newFile(t)
 	storetest.Create(t, file)
+	s := storetest.Serve(t, file, nil)
+	storetest.Insert(t, s.Store, storetest.NewLease("reader", "db"))
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
 	db, err := file.SQL()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, text := range []string{`drop table ledger_rotations`, `delete from goose_db_version where version_id = 2`} {
+	defer db.Close()
+	for _, text := range []string{
+		`drop table ledger_rotations`,
+		`create unique index leases_token on leases (token_hash)`,
+		`update tallies set pending = 1, active = 0`,
+		`delete from goose_db_version where version_id > 1`,
+	} {
 		if _, err := db.ExecContext(t.Context(), text); err != nil {
 			t.Fatal(err)
 		}
 	}
-	db.Close()
-	s := storetest.Serve(t, file, nil)
+	s = storetest.Serve(t, file, nil)
+	if err := storetest.Audit(t.Context(), s.Store, db, storetest.Signer(t)); err != nil {
+		t.Fatal(err)
+	}
 	r, err := storetest.NextKey()
 	if err != nil {
 		t.Fatal(err)

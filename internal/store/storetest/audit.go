@@ -49,10 +49,12 @@ func auditTallies(ctx context.Context, db *sql.DB, leases map[lease.ID]store.Lea
 		} {
 			tally := truth[scope]
 			switch l.State {
-			case lease.Pending:
-				tally.Pending++
-			case lease.Active:
-				tally.Active++
+			case lease.Pending, lease.Active:
+				if l.State == lease.Pending && scope.Target != "" {
+					tally.Pending++ // told of targets only
+				} else {
+					tally.Active++
+				}
 			case lease.Revoking:
 				tally.Revoking++
 			default:

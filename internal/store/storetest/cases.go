@@ -20,7 +20,7 @@ func testDue(t *testing.T, db Database) {
 		for i := range count {
 			l := NewLease("reader", "db-"+strconv.Itoa(i%2))
 			l.ExpiresAt = Start().Add(time.Duration(i) * time.Second)
-			if _, err := tx.InsertLease(l); err != nil {
+			if _, err := tx.InsertLease(&l); err != nil {
 				return err
 			}
 			l, err := tx.Lease(l.ID)
@@ -250,7 +250,7 @@ func testDecisions(t *testing.T, db Database) {
 		if _, err := tx.PutDecision(d); err != nil {
 			return err
 		}
-		leaf, err = tx.InsertLease(l)
+		leaf, err = tx.InsertLease(&l)
 		return err
 	}))
 	entry, err := ledger.ParseLeaf(leaf)
@@ -393,7 +393,7 @@ func testProofs(t *testing.T, db Database) {
 	for i := range 3 {
 		check(t, s.Update(t.Context(), func(tx *store.Tx) error {
 			for range 300 {
-				leaf, err := tx.InsertLease(NewLease("reader", "db"))
+				leaf, err := tx.InsertLease(new(NewLease("reader", "db")))
 				if err != nil {
 					return err
 				}

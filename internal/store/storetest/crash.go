@@ -21,7 +21,7 @@ func story(l store.Lease) func(*store.Tx) error {
 		if _, err := tx.PutDecision(store.Decision{ID: l.Decision, At: Start(), Outcome: "allow"}); err != nil {
 			return err
 		}
-		if _, err := tx.InsertLease(l); err != nil {
+		if _, err := tx.InsertLease(&l); err != nil {
 			return err
 		}
 		stored, err := tx.Lease(l.ID)

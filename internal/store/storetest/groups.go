@@ -45,7 +45,7 @@ func testIsolation(t *testing.T, db Database) {
 	boom := errors.New("boom")
 	insert := func(l store.Lease, err error) func(*store.Tx) error {
 		return func(tx *store.Tx) error {
-			_, insertErr := tx.InsertLease(l)
+			_, insertErr := tx.InsertLease(&l)
 			return errors.Join(insertErr, err)
 		}
 	}
@@ -70,9 +70,9 @@ func testPanic(t *testing.T, db Database) {
 	s := Serve(t, db, nil)
 	good, bad := NewLease("reader", "db"), NewLease("reader", "db")
 	errs := together(t, s.Store,
-		func(tx *store.Tx) error { _, err := tx.InsertLease(good); return err },
+		func(tx *store.Tx) error { _, err := tx.InsertLease(&good); return err },
 		func(tx *store.Tx) error {
-			if _, err := tx.InsertLease(bad); err != nil {
+			if _, err := tx.InsertLease(&bad); err != nil {
 				return err
 			}
 			panic("out of cheese")
@@ -92,7 +92,7 @@ func testTalliesInGroup(t *testing.T, db Database) {
 			if live, err := tx.Live(store.Scope{Role: l.Role}); err != nil || live >= limit {
 				return errors.Join(err, fault.New(fault.TooMany, "acquire", "enough"))
 			}
-			_, err := tx.InsertLease(l)
+			_, err := tx.InsertLease(&l)
 			return err
 		}
 	}
@@ -132,7 +132,7 @@ func testConcurrent(t *testing.T, db Database) {
 
 // oneLife records a lease and moves it by some steps; one of them fails after it wrote.
 func oneLife(ctx context.Context, s *store.Store, l store.Lease, steps int) error {
-	if err := s.Update(ctx, func(tx *store.Tx) error { _, err := tx.InsertLease(l); return err }); err != nil {
+	if err := s.Update(ctx, func(tx *store.Tx) error { _, err := tx.InsertLease(&l); return err }); err != nil {
 		return err
 	}
 	for _, e := range lease.Events()[:min(steps, 3)] {

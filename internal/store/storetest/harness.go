@@ -97,12 +97,12 @@ func ServeWith(t testing.TB, db Database, signer *ledger.Signer, wrap func(drive
 
 // NewLease returns a pending lease of a role at a target, held by a principal of its own.
 func NewLease(role, target string) store.Lease {
-	id := lease.NewID()
+	id := lease.NewID(Start().Unix())
 	token := make([]byte, 32)
 	rand.Read(token)
 	return store.Lease{
 		ID: id, State: lease.Pending, Role: role, Target: target,
-		Issuer: "github", IssuerURL: "https://token.actions.githubusercontent.com", Subject: "repo:acme/" + string(id[:8]),
+		Issuer: "github", IssuerURL: "https://token.actions.githubusercontent.com", Subject: "repo:acme/" + string(id[10:]),
 		Claims: []byte(`{"repository":"acme/orders","ref":"refs/heads/main","run_id":"16442133"}`), Run: "16442133",
 		Decision: "d" + string(id), Revision: "r1",
 		CreatedAt: Start(), ExpiresAt: Start().Add(15 * time.Minute), RenewableUntil: Start().Add(time.Hour),
@@ -116,7 +116,7 @@ func Insert(t testing.TB, s *store.Store, leases ...store.Lease) []store.Lease {
 	stored := make([]store.Lease, len(leases))
 	err := s.Update(t.Context(), func(tx *store.Tx) (err error) {
 		for i, l := range leases {
-			if _, err := tx.InsertLease(l); err != nil {
+			if _, err := tx.InsertLease(&l); err != nil {
 				return err
 			}
 			if stored[i], err = tx.Lease(l.ID); err != nil {

@@ -176,7 +176,7 @@ func testRotationUndone(t *testing.T, db Database) {
 		_, err := tx.Rotate(r)
 		return errors.Join(err, boom)
 	}
-	insert := func(tx *store.Tx) error { _, err := tx.InsertLease(NewLease("reader", "db")); return err }
+	insert := func(tx *store.Tx) error { _, err := tx.InsertLease(new(NewLease("reader", "db"))); return err }
 	errs := together(t, s.Store, insert, undone, insert)
 	if errs[0] != nil || !errors.Is(errs[1], boom) || errs[2] != nil {
 		t.Fatalf("got %v", errs)
