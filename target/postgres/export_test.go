@@ -24,3 +24,19 @@ func SessionSettings(ctx context.Context, p *Postgres, names ...string) (values 
 	})
 	return values, err
 }
+
+// Passwords takes 2n passwords from a stock that n were made ahead for, with what the server would keep of them.
+func Passwords(n int) (texts []secret.Text, verifiers []string, err error) {
+	stock := make(passwords, n)
+	for range n + 1 { // one more than there is room for
+		stock.refill(defaultRounds)
+	}
+	for range 2 * n {
+		one, err := stock.next(defaultRounds)
+		if err != nil {
+			return nil, nil, err
+		}
+		texts, verifiers = append(texts, one.text), append(verifiers, one.verifier)
+	}
+	return texts, verifiers, nil
+}

@@ -102,6 +102,30 @@ func TestMistakesInRightsNameTheirField(t *testing.T) {
 	}
 }
 
+// A password that was made ahead belongs to its verifier, and nobody gets one twice.
+func TestPasswordsMadeAheadAreGivenOutOnce(t *testing.T) {
+	texts, verifiers, err := postgres.Passwords(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for i, text := range texts {
+		_, rest, _ := strings.Cut(verifiers[i], ":")
+		encoded, _, _ := strings.Cut(rest, "$")
+		salt, err := base64.StdEncoding.DecodeString(encoded)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want, err := postgres.SaltedVerifier(text.Reveal(), salt, 4096); err != nil || want != verifiers[i] {
+			t.Errorf("password %d does not belong to its verifier: %v", i, err)
+		}
+		if seen[text.Reveal()] {
+			t.Errorf("password %d was given out before", i)
+		}
+		seen[text.Reveal()] = true
+	}
+}
+
 func FuzzParseRights(f *testing.F) {
 	f.Add([]byte(readers))
 	f.Add([]byte(`{"grants":[{"privileges":["USAGE"],"on":"schema","schema":"a\"b"}],"owner":"x"}`))
