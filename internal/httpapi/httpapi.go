@@ -89,9 +89,15 @@ func New(cfg Config) http.Handler {
 // ServeHTTP answers one request. Paths that the multiplexer would redirect are unknown instead: nobody who sends a
 // token should be sent elsewhere with it.
 func (e *edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if clean := path.Clean(r.URL.Path); clean != r.URL.Path && clean+"/" != r.URL.Path || !strings.HasPrefix(r.URL.Path, "/") {
+	if !isClean(r.URL.Path) {
 		e.handler(func(*call) error { return unknownPath() }).ServeHTTP(w, r)
 		return
 	}
 	e.mux.ServeHTTP(w, r)
+}
+
+// isClean reports whether the mux takes a path as it is. Another one it would answer with a redirect.
+func isClean(p string) bool {
+	clean := path.Clean(p)
+	return strings.HasPrefix(p, "/") && (clean == p || clean != "/" && clean+"/" == p)
 }
