@@ -13,7 +13,8 @@ import (
 type figures struct {
 	ended         *prometheus.CounterVec
 	revocations   *prometheus.CounterVec
-	revocationAge prometheus.Histogram
+	revocationAge *prometheus.HistogramVec
+	attempts      *prometheus.HistogramVec
 	strays        *prometheus.CounterVec
 	missing       *prometheus.GaugeVec
 	residue       *prometheus.GaugeVec
@@ -26,9 +27,12 @@ func newFigures() *figures {
 			Name: "daypass_leases_ended_total", Help: "Leases ended by the revoker, by reason."}, []string{"reason"}),
 		revocations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "daypass_revocations_total", Help: "Attempts to revoke a credential, by target and outcome."}, []string{"target", "outcome"}),
-		revocationAge: prometheus.NewHistogram(prometheus.HistogramOpts{
+		revocationAge: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "daypass_revocation_seconds", Help: "Time from the end of a lease to the proof of its credential's death.",
-			Buckets: prometheus.ExponentialBuckets(0.01, 4, 10)}),
+			Buckets: prometheus.ExponentialBuckets(0.01, 4, 10)}, []string{"target"}),
+		attempts: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "daypass_revoke_seconds", Help: "The part of a revocation that a target took, for each attempt.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 9)}, []string{"target"}),
 		strays: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "daypass_strays_destroyed_total", Help: "Credentials found at a target that no live lease covered."}, []string{"target"}),
 		missing: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -37,6 +41,15 @@ func newFigures() *figures {
 			Name: "daypass_residue_objects", Help: "Objects that dead leases left at a target."}, []string{"target"}),
 		clockHeld: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "daypass_clock_held", Help: "1 while expiries are held back because the wall clock jumped."}),
+	}
+}
+
+// touch makes the counters of a target, at 0 where they have not counted yet: an alarm sees the step from 0 to 1 and
+// not the appearance of a 1.
+func (f *figures) touch(target string) {
+	f.strays.WithLabelValues(target)
+	for _, outcome := range []string{"proved", "failed"} {
+		f.revocations.WithLabelValues(target, outcome)
 	}
 }
 
@@ -63,7 +76,10 @@ func (r *Revoker) Describe(out chan<- *prometheus.Desc) {
 // Collect implements [prometheus.Collector].
 func (r *Revoker) Collect(out chan<- prometheus.Metric) {
 	f := r.figures
-	for _, c := range []prometheus.Collector{f.ended, f.revocations, f.revocationAge, f.strays, f.missing, f.residue, f.clockHeld} {
+	for _, m := range r.fleet.Members() {
+		f.touch(m.name)
+	}
+	for _, c := range []prometheus.Collector{f.ended, f.revocations, f.revocationAge, f.attempts, f.strays, f.missing, f.residue, f.clockHeld} {
 		c.Collect(out)
 	}
 	now := r.clock.Now()

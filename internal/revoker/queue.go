@@ -167,7 +167,10 @@ func (q *queue) attempt(ctx context.Context, l store.Lease) {
 func (q *queue) call(ctx context.Context, l store.Lease) error {
 	ctx, cancel := context.WithTimeout(ctx, revokeTime)
 	defer cancel()
-	return q.member.revoke(ctx, string(l.ID))
+	begun := time.Now()
+	err := q.member.revoke(ctx, string(l.ID))
+	q.revoker.figures.attempts.WithLabelValues(q.member.name).Observe(time.Since(begun).Seconds())
+	return err
 }
 
 // prove records the target's proof. When the store cannot record it, the lease stays revoking and is revoked
@@ -187,7 +190,7 @@ func (q *queue) prove(ctx context.Context, l store.Lease) {
 		return
 	}
 	q.revoker.figures.revocations.WithLabelValues(q.member.name, "proved").Inc()
-	q.revoker.figures.revocationAge.Observe(now.Sub(l.EndedAt).Seconds())
+	q.revoker.figures.revocationAge.WithLabelValues(q.member.name).Observe(now.Sub(l.EndedAt).Seconds())
 	q.revoker.announce(l.ID)
 }
 
