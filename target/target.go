@@ -7,8 +7,8 @@
 //   - [Target.Revoke] returns nil only when no credential of the lease works, its sessions are closed, and no
 //     earlier Grant that is still on its way can bring it to life again.
 //
-// Everything else is optional and is found by type assertion: [Lister], [Renewer], [Marker], [Checker],
-// [Clock], [Cleaner].
+// Everything else is optional and is found by type assertion: [Lister], [Renewer], [Narrower], [Marker],
+// [Checker], [Clock], [Cleaner].
 //
 // [targettest]: https://pkg.go.dev/github.com/daypass/daypass/target/targettest
 package target
@@ -78,6 +78,16 @@ type Lister interface {
 // brings an ended credential back.
 type Renewer interface {
 	Renew(ctx context.Context, lease string, ttl time.Duration) error
+}
+
+// Narrower takes from the credentials that live what their roles have lost. It gives them nothing: widening a role is
+// for new leases.
+type Narrower interface {
+	// Narrow is told what roles hold, by name, when that has changed and from time to time. It returns nil only when no
+	// credential of these roles can do what its role cannot; what is under way at the target may still end well.
+	// Credentials of roles that are not named keep what they have. Grants of older rights that end after it may give
+	// them back, so that it is then called again.
+	Narrow(ctx context.Context, roles map[string]json.RawMessage) error
 }
 
 // Mark is what a target remembers of the installation that uses it. A target whose mark is newer than the store

@@ -155,6 +155,21 @@ func (b *Broker) serve(ctx context.Context, view *View) ([]string, error) {
 	return notes, err
 }
 
+// Redeploy brings the targets of the view that serves up to date, when something that it refers to has changed. No
+// activation comes between, so that what it deploys is never what served before.
+func (b *Broker) Redeploy(ctx context.Context) error {
+	if err := b.lockView(ctx); err != nil {
+		return err
+	}
+	defer b.unlockView()
+	view := b.View()
+	if view == nil {
+		return nil
+	}
+	_, err := b.builder.Deploy(ctx, view)
+	return err
+}
+
 // refresh makes the store's active revision serve, when another one does, and returns its view.
 func (b *Broker) refresh(ctx context.Context) (*View, error) {
 	if err := b.lockView(ctx); err != nil {

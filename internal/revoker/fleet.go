@@ -2,6 +2,7 @@ package revoker
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -90,10 +91,12 @@ const (
 
 // Member is one target with its budgets and breakers: whatever it does, it does to itself alone.
 type Member struct {
-	name    string
-	kind    string
-	target  target.Target
-	retired chan struct{} // closed when the member left the fleet
+	name     string
+	kind     string
+	target   target.Target
+	narrower target.Narrower // the target, nil where it cannot narrow
+	retired  chan struct{}   // closed when the member left the fleet
+	changed  chan struct{}   // wakes the narrowing; buffered, so that a wake is never lost
 
 	grants      gate
 	renewals    gate
@@ -101,18 +104,23 @@ type Member struct {
 
 	mu          sync.Mutex // guards the fields below
 	draining    bool
-	quarantined time.Time // nothing that the store does not know is destroyed before then
+	roles       map[string]json.RawMessage // what each role holds now; replaced whole
+	narrowed    bool                       // no credential is known to hold more
+	quarantined time.Time                  // nothing that the store does not know is destroyed before then
 	swept       time.Time
 	residue     target.Residue
 }
 
 // NewMember returns t as a member of a fleet, under its name and kind in the access configuration.
 func NewMember(name, kind string, t target.Target) *Member {
+	narrower, _ := t.(target.Narrower)
 	return &Member{
 		name:        name,
 		kind:        kind,
 		target:      t,
+		narrower:    narrower,
 		retired:     make(chan struct{}),
+		changed:     make(chan struct{}, 1),
 		grants:      gate{slots: make(chan struct{}, budget)},
 		renewals:    gate{slots: make(chan struct{}, renewalBudget)},
 		revocations: gate{slots: make(chan struct{}, budget)},
@@ -167,6 +175,7 @@ func (m *Member) Grant(ctx context.Context, g target.Grant) (c target.Credential
 	defer m.grants.leave()
 	err = contained(func() (err error) { c, err = m.target.Grant(ctx, g); return err })
 	m.grants.observe(time.Now(), err)
+	m.overtaken(g)
 	if err != nil {
 		return target.Credential{}, fault.Wrap(fault.TargetUnavailable, m.op("grant", g.Lease), fmt.Sprintf("target %q did not grant the credential", m.name), err)
 	}

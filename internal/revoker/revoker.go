@@ -9,6 +9,7 @@
 //	enforce   leases that a lock or a crash ends    → revoking
 //	queue     revoking → target.Revoke → proof      → revoked
 //	sweep     target list against store: strays destroyed, missing ones noted
+//	narrow    what roles have lost is taken from their live leases
 //
 // It must not import the broker, the edge or a concrete target. All SQL lives in the store.
 package revoker
@@ -97,6 +98,7 @@ func (r *Revoker) runQueues(ctx context.Context) error {
 			}
 			running.Go(func() { q.run(ctx) })
 			running.Go(func() { r.runSweeps(ctx, m) })
+			running.Go(func() { r.runNarrowing(ctx, m) })
 		}
 		select {
 		case <-ctx.Done():

@@ -96,7 +96,22 @@ func (b *builder) Deploy(ctx context.Context, view *broker.View) (notes []string
 	}
 	b.revoker.SetLongest(longest)
 	drained, err := b.drain(ctx, view)
+	for name, d := range b.deployed {
+		d.member.SetRoles(rolesAt(view.Access, name))
+	}
 	return append(notes, drained...), err
+}
+
+// rolesAt returns the rights of the roles at a target. One that it no longer has is not among them: its leases keep
+// what they have until they end.
+func rolesAt(cfg *access.Config, target string) map[string]json.RawMessage {
+	roles := map[string]json.RawMessage{}
+	for name, role := range cfg.Roles {
+		if role.Target == target {
+			roles[name] = role.Rights
+		}
+	}
+	return roles
 }
 
 func (b *builder) fail(name string, err error) string {

@@ -22,6 +22,7 @@ import (
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/client"
 	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/testbed"
 	"github.com/daypass/daypass/internal/testissuer"
 )
 
@@ -84,6 +85,66 @@ func TestAnotherServerInTheTargetsPlaceProvesNothing(t *testing.T) {
 	if released, err = r.administrator(t).Handle(lease.ID(), lease.Token()).Release(t.Context(), 30*time.Second); err != nil || released.State != "revoked" {
 		t.Errorf("released: %+v, %v", released, err)
 	}
+}
+
+// THREAT_MODEL P9: at activation, without another grant and whether or not the target answers just then.
+func TestARoleThatIsNarrowedReachesItsLiveLeasesAtActivation(t *testing.T) {
+	r := newRig(t)
+	r.must(t, "create table public.items (id int)", fmt.Sprintf("grant select on public.items to %s with grant option", r.admin))
+	road := testbed.StartProxy(t, r.postgres.Address())
+	file := strings.Replace(r.accessFile(), r.postgres.Address(), road.Address(), 1)
+	file = strings.Replace(file, "orders-db}}", fmt.Sprintf("orders-db}}\nclient: {host: %s, port: %d}", r.postgres.Host, r.postgres.Port), 1)
+	r.write(t, "access/access.yaml", file)
+	r.start(t)
+	lease := acquire(t, r.workload(t, testissuer.Run{}))
+	conn, err := pgx.Connect(t.Context(), lease.Credential.Secret("url").Reveal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	may := func(table string) bool {
+		_, err := conn.Exec(t.Context(), "select * from public."+table)
+		return err == nil
+	}
+	apply := func(names string) {
+		t.Helper()
+		files := map[string]string{"policy.cedar": allowMain, "access.yaml": strings.Replace(file, "schema: public}", "schema: public, names: ["+names+"]}", 1)}
+		if _, err := r.administrator(t).ApplyAccess(t.Context(), files, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lost := func(table string) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); may(table); <-time.After(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("the live lease reads %s, which its role has lost", table)
+			}
+		}
+	}
+	if !may("items") || !may("orders") {
+		t.Fatal("the lease does not read")
+	}
+	apply("items, orders")
+	apply("orders")
+	lost("items")
+	if !may("orders") {
+		t.Error("the lease lost what its role holds")
+	}
+	road.Set(testbed.Hold)
+	begun := time.Now()
+	apply("items")
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("the activation waited %v for its target", took)
+	}
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if !may("orders") {
+		t.Fatal("the target was reached over a road that holds everything")
+	}
+	road.Heal()
+	r.start(t)
+	lost("orders")
 }
 
 func TestARevisionThatWasRolledBackStaysRolledBack(t *testing.T) {

@@ -47,11 +47,7 @@ func (s *Server) Reload(ctx context.Context) {
 
 // redeploy makes the targets of the active revision again whose secrets have changed or could not be read.
 func (s *Server) redeploy(ctx context.Context) {
-	view := s.broker.View()
-	if view == nil {
-		return
-	}
-	if _, err := s.builder.Deploy(ctx, view); err != nil {
+	if err := s.broker.Redeploy(ctx); err != nil {
 		s.log.Error("bring the targets up to date", "err", err)
 	}
 }

@@ -30,6 +30,7 @@ func TestPostgresConforms(t *testing.T) {
 			return targettest.Fixture{
 				Target: p,
 				Rights: json.RawMessage(readers),
+				Less:   json.RawMessage(`{"grants":[{"privileges":["select"],"on":"tables","schema":"public","names":["items"]}],"scram_iterations":1}`),
 				Mark:   target.Mark{Instance: r.instance, Target: "orders-db", Boot: 1},
 				Try: func(ctx context.Context, c target.Credential) error {
 					return use(ctx, c, "select * from public.orders")

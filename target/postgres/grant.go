@@ -72,7 +72,7 @@ func (p *Postgres) grant(ctx context.Context, g target.Grant) (target.Credential
 		p.book.close(g.Lease)
 		return target.Credential{}, notDone(err)
 	}
-	held := group{name: p.names.group(g.Role, rights.ofGroup()), role: g.Role, rights: Rights{Grants: rights.Grants, InRole: rights.InRole, Owner: rights.Owner}}
+	held := p.groupOf(g.Role, rights)
 	for try := 0; ; try++ {
 		if err := p.ensureGroup(ctx, held); err != nil {
 			p.book.close(g.Lease)
@@ -83,6 +83,12 @@ func (p *Postgres) grant(ctx context.Context, g target.Grant) (target.Credential
 		if errors.Is(err, errAgain) && try < grantLanes && p.book.open(g.Lease) {
 			p.groups.forget(held.name)
 			continue
+		}
+		if err == nil {
+			// A Narrow that came meanwhile did not know this login. The group in order again tells the next one.
+			if again := p.ensureGroup(ctx, held); again != nil {
+				err = fmt.Errorf("the login was made, but: %v", again) //nolint:errorlint // it may wrap that nothing was done
+			}
 		}
 		if err != nil {
 			return target.Credential{}, err

@@ -26,6 +26,11 @@ type group struct {
 	rights Rights // the part that groups hold
 }
 
+// groupOf is the group of a role that has rights.
+func (p *Postgres) groupOf(role string, rights Rights) group {
+	return group{name: p.names.group(role, rights.ofGroup()), role: role, rights: Rights{Grants: rights.Grants, InRole: rights.InRole, Owner: rights.Owner}}
+}
+
 func (s *groupSet) has(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,7 +80,7 @@ func (p *Postgres) ensureGroup(ctx context.Context, g group) error {
 			return err
 		}
 		p.groups.put(g)
-		return p.narrowOthers(ctx, c, g)
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("group of the role: %w", err)

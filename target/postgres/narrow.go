@@ -3,7 +3,9 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -30,40 +32,65 @@ func (p *Postgres) groupsHere(ctx context.Context, c *conn) ([]group, error) {
 	return all, rows.Err()
 }
 
-// narrowOthers takes from the other groups of g's role what g does not hold, so that narrowing a role reaches the
-// leases that live. It gives them nothing: widening a role is for new leases. An owner stays, since sessions act as
-// it already; only their end takes it away.
-func (p *Postgres) narrowOthers(ctx context.Context, c *conn, g group) error {
-	all, err := p.groupsHere(ctx, c)
-	if err != nil {
+// Narrow takes from the groups of roles what the roles no longer hold, and from their logins the owner that they no
+// longer act as. Who lives in a group keeps it: a group gets no more than it had. A session that acts as a role which
+// its login has lost would go on doing so, and ends; its workload may connect again. A role that is not named keeps
+// its groups.
+func (p *Postgres) Narrow(ctx context.Context, roles map[string]json.RawMessage) error {
+	var all []group
+	err := p.control(ctx, func(ctx context.Context, c *conn) (err error) {
+		all, err = p.groupsHere(ctx, c)
 		return err
+	})
+	if err != nil {
+		return fmt.Errorf("narrow roles on %s: %w", p.place.title(), explain(err))
 	}
+	var failed []error
 	for _, old := range all {
-		if old.name == g.name || old.role != g.role {
+		text, named := roles[old.role]
+		if !named {
 			continue
 		}
-		p.groups.forget(old.name) // who wants it again, wants it whole
-		if old.rights.Owner != "" && old.rights.Owner != g.rights.Owner {
-			p.log.WarnContext(ctx, "a role has lost its owner, and leases that live keep it until they end", "target", p.place.title(), "role", g.role, "owner", old.rights.Owner)
+		rights, err := ParseRights(text)
+		if now := p.groupOf(old.role, rights); err == nil && now.name != old.name {
+			err = p.narrow(ctx, old, old.rights.within(now.rights))
 		}
-		both := old.rights.within(g.rights)
-		if slices.Equal(both.ofGroup(), old.rights.ofGroup()) {
-			continue
+		if err != nil {
+			failed = append(failed, fmt.Errorf("narrow role %q on %s: %w", old.role, p.place.title(), explain(err)))
 		}
-		if err := p.narrow(ctx, c, old, both); err != nil {
-			if broken(err) {
-				return err
-			}
-			p.log.WarnContext(ctx, "a role was narrowed, and leases that live keep what they had", "target", p.place.title(), "role", g.role, "err", err)
-			continue
-		}
-		p.log.InfoContext(ctx, "a role was narrowed, and leases that live with it", "target", p.place.title(), "role", g.role)
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
-// narrow makes rights all that a group holds, in one transaction: nobody sees it with less.
-func (p *Postgres) narrow(ctx context.Context, c *conn, old group, rights Rights) error {
+// narrow makes rights all that a group holds, in one transaction: nobody sees it with less. The comment comes last,
+// so that what fails on the way is done again.
+func (p *Postgres) narrow(ctx context.Context, old group, rights Rights) error {
+	if slices.Equal(rights.ofGroup(), old.rights.ofGroup()) {
+		return nil
+	}
+	return p.control(ctx, func(ctx context.Context, c *conn) error {
+		p.groups.forget(old.name) // who wants it again, wants it whole
+		if err := p.takeRights(ctx, c, old, rights); err != nil {
+			return err
+		}
+		lostOwner := old.rights.Owner != rights.Owner
+		mayAct := !c.modern() && len(old.rights.InRole) > len(rights.InRole) // before 16 members may SET ROLE
+		if lostOwner || mayAct {
+			if err := p.takeOwner(ctx, c, old, lostOwner); err != nil {
+				return err
+			}
+		}
+		if err := c.script(ctx, fmt.Sprintf("comment on role %s is %s", quote(old.name), literal(p.about(group{role: old.role, rights: rights})))); err != nil {
+			return err
+		}
+		p.log.InfoContext(ctx, "a role was narrowed, and leases that live with it", "target", p.place.title(), "role", old.role)
+		return nil
+	})
+}
+
+// takeRights makes rights all that a group holds. What cannot be given again is lost for now: the part that must go
+// does not wait for a schema that somebody dropped.
+func (p *Postgres) takeRights(ctx context.Context, c *conn, old group, rights Rights) error {
 	held, err := p.heldBy(ctx, c, old.name)
 	if err != nil {
 		return err
@@ -73,8 +100,12 @@ func (p *Postgres) narrow(ctx context.Context, c *conn, old group, rights Rights
 		script.WriteString(one)
 	}
 	for _, privileges := range rights.Grants {
-		if _, err := p.writePrivileges(ctx, c, &script, old.name, privileges); err != nil {
+		_, err := p.writePrivileges(ctx, c, &script, old.name, privileges)
+		if err != nil && c.IsClosed() {
 			return err
+		}
+		if err != nil {
+			p.log.WarnContext(ctx, "a role that is narrowed keeps less than it should", "target", p.place.title(), "role", old.role, "err", err)
 		}
 	}
 	for _, role := range old.rights.InRole {
@@ -82,8 +113,48 @@ func (p *Postgres) narrow(ctx context.Context, c *conn, old group, rights Rights
 			fmt.Fprintf(&script, "revoke %s from %s;", quote(role), quote(old.name))
 		}
 	}
-	fmt.Fprintf(&script, "comment on role %s is %s;", quote(old.name), literal(p.about(group{role: old.role, rights: rights})))
 	return c.transact(ctx, 4*impatient, script.String())
+}
+
+// takeOwner takes the owner from the logins of a group, if it is what they have lost, and ends all their sessions: any
+// may act as what it has lost.
+func (p *Postgres) takeOwner(ctx context.Context, c *conn, old group, lost bool) error {
+	rows, err := c.Query(ctx, `select u.rolname::text from pg_auth_members m join pg_roles g on g.oid = m.roleid join pg_roles u on u.oid = m.member
+		where g.rolname = $1 and starts_with(u.rolname, $2)`, old.name, p.names.loginPrefix())
+	if err != nil {
+		return err
+	}
+	leases, err := collect[string](rows)
+	if err != nil {
+		return err
+	}
+	for i, name := range leases {
+		leases[i], _ = p.names.lease(name)
+	}
+	logins, err := p.find(ctx, c, leases)
+	if err != nil {
+		return err
+	}
+	e := ending{p: p, c: c, failed: map[string]error{}}
+	if lost {
+		owner := strings.ReplaceAll(quote(old.rights.Owner), "%", "%%")
+		write := func(logins []login) string {
+			return e.each(logins, "revoke "+owner+" from %[1]s; alter role %[1]s reset role;")
+		}
+		err := e.inBulk(ctx, logins, write, func(l login, err error) error {
+			if code(err) != codeUndefinedObject { // it has ended meanwhile
+				e.failed[l.lease] = fmt.Errorf("take the owner from lease %s: %w", l.lease, err)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := e.endSessions(ctx, logins); err != nil {
+		return err
+	}
+	return errors.Join(slices.Collect(maps.Values(e.failed))...)
 }
 
 // heldBy returns the statements that take all privileges from a group which we, or roles that we inherit from, gave
@@ -106,9 +177,12 @@ func (p *Postgres) heldBy(ctx context.Context, c *conn, group string) ([]string,
 	return collect[string](rows)
 }
 
-// within is the part of r that wide holds too. It keeps r's owner.
+// within is the part of r that wide holds too.
 func (r Rights) within(wide Rights) Rights {
-	both := Rights{Owner: r.Owner}
+	var both Rights
+	if r.Owner == wide.Owner {
+		both.Owner = r.Owner
+	}
 	for _, mine := range r.Grants {
 		var parts []Privileges
 		for _, theirs := range wide.Grants {

@@ -47,13 +47,14 @@ type Postgres struct {
 }
 
 var (
-	_ target.Target  = (*Postgres)(nil)
-	_ target.Lister  = (*Postgres)(nil)
-	_ target.Renewer = (*Postgres)(nil)
-	_ target.Marker  = (*Postgres)(nil)
-	_ target.Checker = (*Postgres)(nil)
-	_ target.Clock   = (*Postgres)(nil)
-	_ target.Cleaner = (*Postgres)(nil)
+	_ target.Target   = (*Postgres)(nil)
+	_ target.Lister   = (*Postgres)(nil)
+	_ target.Renewer  = (*Postgres)(nil)
+	_ target.Narrower = (*Postgres)(nil)
+	_ target.Marker   = (*Postgres)(nil)
+	_ target.Checker  = (*Postgres)(nil)
+	_ target.Clock    = (*Postgres)(nil)
+	_ target.Cleaner  = (*Postgres)(nil)
 )
 
 // Connections: a backend uses one core, so that one connection for grants gives half of what two cores can do.

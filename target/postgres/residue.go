@@ -84,9 +84,6 @@ func (p *Postgres) mend(ctx context.Context) error {
 		all = slices.DeleteFunc(all, func(g group) bool { return p.groups.has(g.name) })
 		for _, g := range append(p.groups.all(), all...) {
 			err := p.buildGroup(ctx, c, g)
-			if err == nil && p.groups.has(g.name) {
-				err = p.narrowOthers(ctx, c, g) // what could not be done at once
-			}
 			if err != nil && broken(err) {
 				return err
 			}

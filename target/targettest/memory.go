@@ -68,6 +68,8 @@ type System struct {
 type login struct {
 	password string
 	until    time.Time
+	role     string
+	read     bool
 }
 
 // NewSystem makes an empty system on the clock now.
@@ -79,13 +81,14 @@ func NewSystem(now func() time.Time) *System {
 func NewMemory(system *System) *Memory { return &Memory{system: system} }
 
 var (
-	_ target.Target  = (*Memory)(nil)
-	_ target.Lister  = (*Memory)(nil)
-	_ target.Renewer = (*Memory)(nil)
-	_ target.Marker  = (*Memory)(nil)
-	_ target.Checker = (*Memory)(nil)
-	_ target.Clock   = (*Memory)(nil)
-	_ target.Cleaner = (*Memory)(nil)
+	_ target.Target   = (*Memory)(nil)
+	_ target.Lister   = (*Memory)(nil)
+	_ target.Renewer  = (*Memory)(nil)
+	_ target.Narrower = (*Memory)(nil)
+	_ target.Marker   = (*Memory)(nil)
+	_ target.Checker  = (*Memory)(nil)
+	_ target.Clock    = (*Memory)(nil)
+	_ target.Cleaner  = (*Memory)(nil)
 )
 
 // memoryRights is what a role may say of a Memory.
@@ -95,6 +98,20 @@ type memoryRights struct {
 
 // MemoryRights are rights that a [Memory] accepts.
 func MemoryRights() json.RawMessage { return json.RawMessage(`{"read":true}`) }
+
+// LessMemoryRights are rights that a [Memory] accepts and that [System.Try] cannot use.
+func LessMemoryRights() json.RawMessage { return json.RawMessage(`{"read":false}`) }
+
+// readMemoryRights reports whether rights let a login read.
+func readMemoryRights(text json.RawMessage) (read bool, err error) {
+	var rights memoryRights
+	decoder := json.NewDecoder(strings.NewReader(string(text)))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&rights); err != nil || rights.Read == nil {
+		return false, fmt.Errorf("rights are not those of a memory target: %w", target.ErrNotDone)
+	}
+	return *rights.Read, nil
+}
 
 // SetHook installs hook, or removes it when it is nil.
 func (m *Memory) SetHook(hook Hook) {
@@ -208,14 +225,12 @@ func (m *Memory) Grant(ctx context.Context, g target.Grant) (target.Credential, 
 	if err := checkLease(g.Lease); err != nil {
 		return target.Credential{}, err
 	}
-	rights := memoryRights{}
-	decoder := json.NewDecoder(strings.NewReader(string(g.Rights)))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&rights); err != nil || rights.Read == nil {
-		return target.Credential{}, fmt.Errorf("grant lease %s: rights are not those of a memory target: %w", g.Lease, target.ErrNotDone)
+	read, err := readMemoryRights(g.Rights)
+	if err != nil {
+		return target.Credential{}, fmt.Errorf("grant lease %s: %w", g.Lease, err)
 	}
 	password := secret.Random()
-	err := m.over(ctx, BeforeGrant, AfterGrant, g.Lease, func() error { return m.system.grant(g, password.Reveal()) })
+	err = m.over(ctx, BeforeGrant, AfterGrant, g.Lease, func() error { return m.system.grant(g, password.Reveal(), read) })
 	if err != nil {
 		return target.Credential{}, err
 	}
@@ -238,6 +253,21 @@ func (m *Memory) Revoke(ctx context.Context, lease string) error {
 // Renew moves the expiry of a login that lives.
 func (m *Memory) Renew(ctx context.Context, lease string, ttl time.Duration) error {
 	return m.over(ctx, BeforeRenew, AfterRenew, lease, func() error { return m.system.renew(lease, ttl) })
+}
+
+// Narrow takes the right to read from the logins of roles that have lost it.
+func (m *Memory) Narrow(ctx context.Context, roles map[string]json.RawMessage) error {
+	if err := m.reach(ctx); err != nil {
+		return err
+	}
+	for name, rights := range roles {
+		read, err := readMemoryRights(rights)
+		if err != nil {
+			return fmt.Errorf("narrow role %q: %w", name, err)
+		}
+		m.system.narrow(name, read)
+	}
+	return nil
 }
 
 // Leases lists the logins.
@@ -301,13 +331,13 @@ func (m *Memory) Clean(ctx context.Context) (target.Residue, error) {
 
 func (s *System) clock() time.Time { return s.now().Add(s.ahead).UTC() }
 
-func (s *System) grant(g target.Grant, password string) error {
+func (s *System) grant(g target.Grant, password string, read bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.buried[g.Lease] {
 		return fmt.Errorf("grant lease %s: it was revoked: %w", g.Lease, target.ErrNotDone)
 	}
-	s.logins[g.Lease] = &login{password: password, until: s.clock().Add(g.TTL)}
+	s.logins[g.Lease] = &login{password: password, until: s.clock().Add(g.TTL), role: g.Role, read: read}
 	s.granted++
 	return nil
 }
@@ -321,6 +351,14 @@ func (s *System) renew(lease string, ttl time.Duration) error {
 	}
 	held.until = s.clock().Add(ttl)
 	return nil
+}
+
+func (s *System) narrow(role string, read bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, held := range s.logins {
+		held.read = held.read && (read || held.role != role)
+	}
 }
 
 // Bury ends a lease and refuses it for ever.
@@ -343,7 +381,7 @@ func (s *System) Plant(lease string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.buried, lease)
-	s.logins[lease] = &login{password: secret.Random().Reveal(), until: s.clock().Add(time.Hour)}
+	s.logins[lease] = &login{password: secret.Random().Reveal(), until: s.clock().Add(time.Hour), read: true}
 }
 
 // Leases lists the leases with a login, expired or not, in order.
@@ -375,7 +413,7 @@ func (s *System) Forward(d time.Duration) {
 	s.ahead += d
 }
 
-// Try logs in with a credential.
+// Try logs in with a credential and reads.
 func (s *System) Try(credential target.Credential) error {
 	name, _ := credential.Attributes["username"].(string)
 	lease := strings.TrimPrefix(name, "dp_memory_")
@@ -384,6 +422,9 @@ func (s *System) Try(credential target.Credential) error {
 	held := s.logins[lease]
 	if held == nil || held.password != credential.Secrets["password"].Reveal() || !s.clock().Before(held.until) {
 		return errors.New("login refused")
+	}
+	if !held.read {
+		return errors.New("read refused")
 	}
 	return nil
 }

@@ -27,6 +27,7 @@ func TestMemoryConforms(t *testing.T) {
 		return targettest.Fixture{
 			Target: memory,
 			Rights: targettest.MemoryRights(),
+			Less:   targettest.LessMemoryRights(),
 			Try:    try,
 			Alive:  func(_ context.Context, lease string) (bool, error) { return system.Alive(lease), nil },
 			Session: func(_ context.Context, c target.Credential) (targettest.Session, error) {

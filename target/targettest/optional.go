@@ -83,6 +83,36 @@ func renewNeverRevives(t *testing.T, s *suite) {
 	s.dead(t, lease)
 }
 
+func narrows(t *testing.T, s *suite) {
+	as := func(role string) target.Credential {
+		order := s.order(Lease())
+		order.Role = role
+		credential, err := s.Target.Grant(s.ctx, order)
+		if err != nil {
+			t.Fatalf("grant: %v", err)
+		}
+		return credential
+	}
+	tell := func(roles map[string]json.RawMessage) {
+		t.Helper()
+		if err := s.Target.(target.Narrower).Narrow(s.ctx, roles); err != nil {
+			t.Errorf("narrow: %v", err)
+		}
+	}
+	live, other := as("changing"), as("other")
+	tell(map[string]json.RawMessage{"changing": s.Rights})
+	tell(nil) // a role that has gone
+	s.works(t, live)
+	for range 2 {
+		tell(map[string]json.RawMessage{"changing": s.Less, "other": s.Rights})
+		s.refused(t, live)
+		s.works(t, other)
+	}
+	tell(map[string]json.RawMessage{"changing": s.Rights})
+	s.refused(t, live)
+	s.works(t, as("changing"))
+}
+
 func listsLive(t *testing.T, s *suite) {
 	want := []string{Lease(), Lease(), Lease()}
 	gone := Lease()

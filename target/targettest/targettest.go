@@ -26,6 +26,8 @@ type Fixture struct {
 	Target target.Target
 	// Rights are a role's rights that Try can use.
 	Rights json.RawMessage
+	// Less are rights that Try cannot use, for targets that narrow.
+	Less json.RawMessage
 	// Try uses a credential at the real thing, as a workload does, and returns nil when it works.
 	Try func(context.Context, target.Credential) error
 	// Alive reports whether anything of the lease works at the real thing, whoever holds its secrets.
@@ -81,6 +83,7 @@ const (
 	LateGrants  Capability = "late-grants"
 	Listing     Capability = "listing"
 	Renewal     Capability = "renewal"
+	Narrowing   Capability = "narrowing"
 	Marking     Capability = "marking"
 	Checking    Capability = "checking"
 	Clocks      Capability = "clock"
@@ -89,7 +92,7 @@ const (
 
 // Capabilities lists all capabilities.
 func Capabilities() []Capability {
-	return []Capability{Restriction, Sessions, Expiry, LostAnswers, LateGrants, Listing, Renewal, Marking, Checking, Clocks, Cleaning}
+	return []Capability{Restriction, Sessions, Expiry, LostAnswers, LateGrants, Listing, Renewal, Narrowing, Marking, Checking, Clocks, Cleaning}
 }
 
 // testCase is one sentence of the contract.
@@ -136,6 +139,7 @@ func cases() []testCase {
 		{"the target itself ends the credential in time", Expiry, expires},
 		{"renewal moves the expiry", Renewal, renewMoves},
 		{"renewal never revives", Renewal, renewNeverRevives},
+		{"narrowing a role reaches its live leases and no others, widening none", Narrowing, narrows},
 		{"leases lists exactly the live ones", Listing, listsLive},
 		{"the first mark stays, newer boots replace it, strangers and older boots do not", Marking, marks},
 		{"the clock of the target runs", Clocks, clockRuns},
