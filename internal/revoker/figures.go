@@ -66,6 +66,8 @@ var (
 	oldestDesc = prometheus.NewDesc("daypass_revoking_oldest_seconds",
 		"Age of the oldest lease that waits for the proof of its death. Alarm on it.", []string{"target"}, nil)
 	reachableDesc = prometheus.NewDesc("daypass_target_up", "0 while the target's circuit breaker is open.", []string{"target"}, nil)
+	narrowedDesc  = prometheus.NewDesc("daypass_target_narrowed",
+		"0 while leases that live may hold more than their roles do by now.", []string{"target"}, nil)
 )
 
 // Describe implements [prometheus.Collector].
@@ -85,6 +87,9 @@ func (r *Revoker) Collect(out chan<- prometheus.Metric) {
 	now := r.clock.Now()
 	for _, m := range r.fleet.Members() {
 		out <- prometheus.MustNewConstMetric(reachableDesc, prometheus.GaugeValue, boolFigure(!m.Health(now).Unreachable), m.name)
+		if m.narrower != nil {
+			out <- prometheus.MustNewConstMetric(narrowedDesc, prometheus.GaugeValue, boolFigure(m.Narrowed()), m.name)
+		}
 	}
 	r.collectTallies(out, now)
 }
