@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/daypass/daypass/target"
 )
@@ -23,8 +24,13 @@ type boss struct {
 	known bool
 }
 
+// close gives the lock back first: the server takes its time to see that a connection has ended, and whoever comes
+// next may come at once.
 func (b *boss) close() {
 	if b.conn != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		_, _ = b.conn.Exec(ctx, "select pg_advisory_unlock_all()") // the end of the connection does it too
+		cancel()
 		b.conn.hangUp()
 		b.conn = nil
 	}

@@ -16,7 +16,8 @@ import (
 )
 
 // opTimeout bounds everything that we do at a server, whatever the caller's context says: a caller that has gone
-// must not leave a lane waiting for ever. The server bounds each statement by less on its own.
+// must not leave a lane waiting for ever. The server bounds each statement by less on its own, and a lost answer is
+// noticed long before (see line).
 const opTimeout = 30 * time.Second
 
 // dialer makes connections that are alike.
@@ -68,6 +69,7 @@ func newDialer(place endpoint, cfg Config, application string) (*dialer, error) 
 	base.Fallbacks, base.ValidateConnect = nil, nil
 	base.RequireAuth, base.ChannelBinding = "scram-sha-256", place.channelBinding // whatever the server would rather have
 	base.ConnectTimeout = place.connectTimeout
+	base.DialFunc = dialLine
 	base.RuntimeParams = map[string]string{
 		"application_name":                    application,
 		"statement_timeout":                   "15s",
@@ -91,22 +93,30 @@ func emptyService() (path string, remove func(), err error) {
 	return path, func() { os.RemoveAll(dir) }, os.WriteFile(path, []byte("[daypass]\n"), 0o600)
 }
 
-// dial connects to database (empty: the target's own).
+// dial connects to database (empty: the target's own), on a line that notices when an answer is lost.
 func (d *dialer) dial(ctx context.Context, database string) (*conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, d.timeout)
-	defer cancel()
+	c, err := d.connect(ctx, database)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", target.ErrUnreachable, err)
+	}
+	c.doubt(func(ctx context.Context) (bool, error) { return d.atWork(ctx, c.pid, c.started) })
+	return c, nil
+}
+
+// try makes one connection.
+func (d *dialer) try(ctx context.Context, database string) (*conn, error) {
 	config := d.base.Copy()
 	if database != "" {
 		config.Database = database
 	}
 	raw, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", target.ErrUnreachable, err)
+		return nil, err
 	}
 	c := &conn{Conn: raw, pid: raw.PgConn().PID()}
 	if err := c.settle(ctx); err != nil {
 		c.hangUp()
-		return nil, fmt.Errorf("%w: %w", target.ErrUnreachable, err)
+		return nil, err
 	}
 	return c, nil
 }
@@ -149,6 +159,9 @@ func (c *conn) hangUp() {
 // script runs statements in one message, in which the first error skips the rest.
 func (c *conn) script(ctx context.Context, text string) error {
 	_, err := c.PgConn().Exec(ctx, text).ReadAll()
+	if errors.Is(err, pgconn.ErrConnClosed) { // the driver has forgotten why
+		return fmt.Errorf("%w: %w", target.ErrUnreachable, err)
+	}
 	return err
 }
 
