@@ -102,6 +102,24 @@ func TestTheGateShutsLongerEachTimeAndOpensAtOnce(t *testing.T) {
 	}
 }
 
+func TestFailuresOfOneMomentShutTheGateOnce(t *testing.T) {
+	g := gate{slots: make(chan struct{}, 1)}
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for range 100 { // calls that were under way together
+		g.observe(now, target.ErrUnreachable)
+	}
+	if wait, open := g.open(now); !open || wait > firstShut {
+		t.Errorf("after a moment's silence the breaker waits %v", wait)
+	}
+	now = now.Add(firstShut)
+	for range 100 {
+		g.observe(now, target.ErrUnreachable)
+	}
+	if wait, open := g.open(now); !open || wait > 2*firstShut {
+		t.Errorf("after a second silence the breaker waits %v", wait)
+	}
+}
+
 func TestBackOffGrowsWithinBounds(t *testing.T) {
 	for attempt := 1; attempt < 100; attempt++ {
 		d := backOff(attempt)

@@ -63,7 +63,8 @@ func silent(err error) bool {
 }
 
 // observe counts failures to answer, in a row. Each one beyond those tolerated shuts the gate for twice as long as the
-// one before, so that a dead target is asked seldom; one answer opens it.
+// one before, so that a dead target is asked seldom; one answer opens it. Calls that were under way when it shut fail
+// for the same reason, and do not count: a moment's silence under load would shut it for as long as an hour's.
 func (g *gate) observe(now time.Time, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -73,8 +74,11 @@ func (g *gate) observe(now time.Time, err error) {
 		g.shut = time.Time{}
 		return
 	}
+	if now.Before(g.shut) {
+		return
+	}
 	g.failures++
-	if over := g.failures - tolerated; over > 0 && !now.Before(g.shut) {
+	if over := g.failures - tolerated; over > 0 {
 		g.shut = now.Add(min(firstShut<<min(over-1, 10), longShut))
 	}
 }
