@@ -1,25 +1,16 @@
 package crash_test
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
-	"github.com/daypass/daypass/api"
-	"github.com/daypass/daypass/client"
 	"github.com/daypass/daypass/internal/rig"
 	"github.com/daypass/daypass/internal/testbed"
-	"github.com/daypass/daypass/ledger"
 )
 
 const callers = 16
@@ -112,9 +103,10 @@ func pause(d time.Duration) { <-time.After(d) }
 
 // loop lets callers work, has an accident, and audits, n times.
 func loop(w *world, n int, accident func()) {
-	h := &holders{live: map[string]held{}}
+	h, a := &holders{live: map[string]held{}}, newAuditor(w)
 	begun := time.Now()
 	for round := range n {
+		h.begin(round)
 		ctx, stop := context.WithCancel(w.t.Context())
 		var working sync.WaitGroup
 		for i := range callers {
@@ -125,139 +117,17 @@ func loop(w *world, n int, accident func()) {
 		stop()
 		working.Wait()
 		must(w.t, w.Ready(w.t.Context()))
-		audit(w, h, round)
+		a.audit(h, round)
+		if (round+1)%whole == 0 || round+1 == n {
+			a.auditWhole(h, round)
+			w.t.Logf("%d rounds in %v: %d leases handed out, %d requests failed by the accidents, %d strays; the longest took %v to settle",
+				round+1, time.Since(begun).Round(time.Second), h.acquired, h.failed, a.strays, a.longest.Round(time.Millisecond))
+		}
 		if w.t.Failed() {
 			return
 		}
 	}
-	w.t.Logf("%d rounds in %v: %d leases handed out, %d requests failed by the accidents", n, time.Since(begun).Round(time.Second), h.acquired, h.failed)
 	if h.acquired < n*callers/4 {
 		w.t.Errorf("only %d leases were handed out in %d rounds: the loop shows little", h.acquired, n)
-	}
-}
-
-// held is a lease that a caller was given.
-type held struct {
-	lease  *client.Lease
-	ending bool // its release was asked for; the answer may have been lost
-}
-
-// holders are the callers, and what they were given.
-type holders struct {
-	mu               sync.Mutex
-	live             map[string]held
-	receipts         []string
-	acquired, failed int
-}
-
-// work acquires and releases until ctx ends. Errors are what accidents make; only the audit judges.
-func (h *holders) work(ctx context.Context, w *world, n int) {
-	c, err := w.Workload(strconv.Itoa(n))
-	if err != nil {
-		w.t.Error(err)
-		return
-	}
-	for ctx.Err() == nil {
-		l, err := c.Acquire(ctx, api.AcquireRequest{Role: "grants-fast"})
-		if err != nil {
-			h.note(func() { h.failed++ })
-			continue
-		}
-		h.note(func() {
-			h.acquired++
-			h.live[l.ID()] = held{lease: l}
-			h.receipts = append(h.receipts, l.Receipt)
-		})
-		if rand.IntN(4) == 0 {
-			continue // kept
-		}
-		h.note(func() { h.live[l.ID()] = held{lease: l, ending: true} })
-		_, _ = l.Release(ctx, 0) // may be lost: then the lease lives until it expires
-	}
-}
-
-func (h *holders) note(change func()) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	change()
-}
-
-// audit waits until the broker has settled and compares the world with the record.
-func audit(w *world, h *holders, round int) {
-	w.t.Helper()
-	var leases, logins []string
-	must(w.t, w.Await(w.t.Context(), fmt.Sprintf("round %d to settle: logins = live leases", round), func(context.Context) bool {
-		var settled bool
-		leases, settled = liveLeases(w)
-		logins = liveLogins(w)
-		return settled && slices.Equal(leases, logins)
-	}))
-	for id, l := range h.live {
-		switch alive := slices.Contains(leases, id); {
-		case !alive && !l.ending:
-			w.t.Errorf("round %d: lease %s was handed out, nobody ended it, and it is gone", round, id)
-		case !alive:
-			delete(h.live, id)
-		case !l.ending && rand.IntN(10) == 0:
-			tryLogin(w, l.lease)
-		}
-	}
-	verifyLedger(w, h, round)
-}
-
-// liveLeases lists the leases that are not revoked, and reports whether all of them are active.
-func liveLeases(w *world) (ids []string, settled bool) {
-	status, err := w.Admin.Status(w.t.Context())
-	if err != nil || status.Leases.Pending+status.Leases.Revoking > 0 {
-		return nil, false
-	}
-	for l, err := range w.Admin.Leases(w.t.Context(), client.Filter{State: "active"}) {
-		if err != nil {
-			return nil, false
-		}
-		ids = append(ids, l.ID)
-	}
-	slices.Sort(ids)
-	return ids, true
-}
-
-// liveLogins asks PostgreSQL itself, as its superuser: every role of ours that can log in.
-func liveLogins(w *world) (ids []string) {
-	w.t.Helper()
-	db, err := pgx.Connect(w.t.Context(), w.Postgres.Superuser(rig.Database))
-	must(w.t, err)
-	defer db.Close(context.WithoutCancel(w.t.Context()))
-	rows, err := db.Query(w.t.Context(), `select split_part(rolname, '_', 3) from pg_roles where rolname ~ '^dp_' and rolcanlogin order by 1`)
-	must(w.t, err)
-	ids, err = pgx.CollectRows(rows, pgx.RowTo[string])
-	must(w.t, err)
-	slices.Sort(ids)
-	return ids
-}
-
-// tryLogin holds that a lease that was handed out still opens the database.
-func tryLogin(w *world, l *client.Lease) {
-	w.t.Helper()
-	db, err := pgx.Connect(w.t.Context(), l.Credential.Secret("url").Reveal())
-	if err != nil {
-		w.t.Errorf("the credential of live lease %s does not work: %v", l.ID(), err)
-		return
-	}
-	_ = db.Close(w.t.Context())
-}
-
-// verifyLedger verifies an export as an auditor would, against every receipt that the callers hold.
-func verifyLedger(w *world, h *holders, round int) {
-	w.t.Helper()
-	status, err := w.Admin.Status(w.t.Context())
-	must(w.t, err)
-	var export bytes.Buffer
-	must(w.t, w.Admin.ExportLedger(w.t.Context(), &export))
-	if strays := bytes.Count(export.Bytes(), []byte("target.stray")); strays > 0 {
-		w.t.Errorf("round %d: %d strays", round, strays)
-	}
-	against := slices.Clone(h.receipts)
-	if _, err := ledger.VerifyExport(bufio.NewReader(&export), []string{status.Ledger.Key}, against, time.Now()); err != nil {
-		w.t.Errorf("round %d: the ledger does not verify: %v", round, err)
 	}
 }
