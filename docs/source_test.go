@@ -235,6 +235,9 @@ func metricOf(call *ast.CallExpr) metric {
 	m := metric{}
 	if function == "NewDesc" && len(call.Args) == 4 {
 		m.name, m.help, m.labels, m.kind = text(call.Args[0]), text(call.Args[1]), texts(call.Args[2]), "gauge"
+		if strings.HasSuffix(m.name, "_total") {
+			m.kind = "counter"
+		}
 		return m
 	}
 	kind, isNew := strings.CutPrefix(function, "New")

@@ -31,6 +31,7 @@ type issuers struct {
 	store    *store.Store
 	now      func() time.Time
 	log      *slog.Logger
+	figures  *figures
 
 	mu      sync.Mutex                // guards the fields below
 	active  map[string]*oidc.Verifier // of the deployed view, by fingerprint
@@ -40,7 +41,7 @@ type issuers struct {
 
 // build returns the verifiers of a configuration, new ones where no active one fits.
 func (p *issuers) build(cfg *access.Config) (*verifiers, source.Errors) {
-	out := &verifiers{byURL: map[string]*oidc.Verifier{}, byName: map[string]*oidc.Verifier{}, byFingerprint: map[string]*oidc.Verifier{}}
+	out := &verifiers{figures: p.figures, byURL: map[string]*oidc.Verifier{}, nameOf: map[string]string{}, byName: map[string]*oidc.Verifier{}, byFingerprint: map[string]*oidc.Verifier{}}
 	var wrong source.Errors
 	for _, name := range slices.Sorted(maps.Keys(cfg.Issuers)) {
 		issuer := cfg.Issuers[name]
@@ -50,6 +51,7 @@ func (p *issuers) build(cfg *access.Config) (*verifiers, source.Errors) {
 			continue
 		}
 		out.byURL[issuer.OIDC.URL], out.byName[name], out.byFingerprint[fingerprint] = verifier, verifier, verifier
+		out.nameOf[issuer.OIDC.URL] = name
 	}
 	return out, wrong
 }
@@ -136,7 +138,9 @@ func (p *issuers) run(ctx context.Context) error {
 
 // verifiers are the verifiers of one view. It sends each token to the issuer that it names.
 type verifiers struct {
+	figures       *figures
 	byURL         map[string]*oidc.Verifier
+	nameOf        map[string]string // by URL
 	byName        map[string]*oidc.Verifier
 	byFingerprint map[string]*oidc.Verifier
 }
@@ -145,9 +149,10 @@ var _ identity.Verifier = (*verifiers)(nil)
 
 // Verify implements [identity.Verifier]. What the token says of its issuer is believed for nothing but the choice
 // of the verifier, which then checks it against its own.
-func (v *verifiers) Verify(ctx context.Context, evidence secret.Text) (identity.Principal, error) {
-	url, err := claimedIssuer(evidence.Reveal())
-	if err != nil {
+func (v *verifiers) Verify(ctx context.Context, evidence secret.Text) (p identity.Principal, err error) {
+	begun, url := time.Now(), ""
+	defer func() { v.figures.verified(v.nameOf[url], err, time.Since(begun)) }()
+	if url, err = claimedIssuer(evidence.Reveal()); err != nil {
 		return identity.Principal{}, err
 	}
 	verifier, ok := v.byURL[url]

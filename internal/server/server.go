@@ -60,6 +60,7 @@ type Server struct {
 	builder  *builder
 	broker   *broker.Broker
 	registry *prometheus.Registry
+	figures  *figures
 	ready    *probe
 
 	url         string
@@ -80,6 +81,7 @@ func New(ctx context.Context, cfg Config, opt Options) (_ *Server, err error) {
 	if s.log == nil {
 		s.log = NewLogger(cfg.Log, os.Stderr)
 	}
+	s.figures = newFigures(s)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
@@ -107,7 +109,7 @@ func (s *Server) openStore(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.store, err = sqlite.Open(ctx, path, sqlite.Options{Options: store.Options{Signer: signer, Log: s.log}})
+	s.store, err = sqlite.Open(ctx, path, sqlite.Options{Options: store.Options{Signer: signer, Log: s.log, Committed: s.figures.committed}})
 	return err
 }
 
@@ -124,7 +126,7 @@ func (s *Server) assemble() error {
 		zones:   locations,
 		secrets: files,
 		issuers: &issuers{
-			audience: s.url, secrets: files, store: s.store, now: s.clock.Now, log: s.log, changed: make(chan struct{}, 1),
+			audience: s.url, secrets: files, store: s.store, now: s.clock.Now, log: s.log, figures: s.figures, changed: make(chan struct{}, 1),
 		},
 		store:    s.store,
 		fleet:    s.fleet,
@@ -147,7 +149,7 @@ func (s *Server) assemble() error {
 		Log:    s.log,
 	})
 	s.ready = newProbe(s.store, s.broker)
-	for _, c := range []prometheus.Collector{s.broker, s.revoker, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
+	for _, c := range []prometheus.Collector{s.figures, s.broker, s.revoker, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
 		if err := s.registry.Register(c); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}
