@@ -1,6 +1,9 @@
 package store
 
-import "database/sql"
+import (
+	"context"
+	"database/sql"
+)
 
 // Dialect is one opened database and all that differs between databases. Statements are not part of it: their
 // text is the same everywhere.
@@ -10,12 +13,17 @@ type Dialect interface {
 	// Writer and Reader give connections. The store takes one from Writer and keeps it.
 	Writer() *sql.DB
 	Reader() *sql.DB
-	// Begin is the statement that starts a transaction that will write.
+	// Begin is the statement that starts a transaction that will write, Snapshot that of one that reads one moment.
 	Begin() string
+	Snapshot() string
+	// Clock is the expression of the database's own time, in microseconds since 1970.
+	Clock() string
 	// Schema replaces the words BYTES, SERIAL_KEY and POSITION_KEY in the text of a migration.
 	Schema(text string) string
 	// Classify says what a failed statement or commit means for what was asked.
 	Classify(err error) Failure
+	// Alone runs fn while no other process runs one of its own on this database.
+	Alone(ctx context.Context, fn func() error) error
 	// Sole reports whether no other process writes to the database, so that what this one wrote may be cached.
 	Sole() bool
 	// GiveRoom frees reserved space on a full disk and reports whether there was any. TakeRoom reserves it
@@ -31,7 +39,7 @@ type Failure int
 
 // The failures.
 const (
-	// Refused: the statement had no effect, the transaction stands. A constraint, say.
+	// Refused: the statement had no effect. A constraint, say. The transaction can go on from its last savepoint.
 	Refused Failure = iota
 	// Full: there is no room. A statement or commit that says so has not happened.
 	Full

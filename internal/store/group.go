@@ -11,8 +11,9 @@ import (
 // they moved, and what was read once for all of them. It is thrown away with the transaction.
 type group struct {
 	writer *writer
-	full   bool // the disk is full: only ends of leases are recorded
-	wrote  bool // a member has written
+	number int64 // among the groups of this process
+	full   bool  // the disk is full: only ends of leases are recorded
+	wrote  bool  // a member has written
 	leaves []leaf
 	tree   tree // the ledger's tree after finish
 
@@ -26,7 +27,10 @@ type group struct {
 
 	after []func() // what becomes true with the commit
 
-	broken error // the first error that ended the transaction
+	farewell bool // this process goes: nobody is to ask for it any more
+
+	broken  error // the first error that ended the transaction
+	spoiled error // the first that left nothing to do but go back to the last savepoint
 }
 
 // leaf is an entry that waits for the end of its group.
@@ -49,13 +53,17 @@ type moved struct {
 }
 
 func newGroup(w *writer) *group {
-	return &group{writer: w, full: w.full, tree: w.tree, seen: w.seen, bases: map[Scope]Tally{}, deltas: map[Scope]*Tally{}}
+	w.groups++
+	return &group{writer: w, number: w.groups, full: w.full, tree: w.tree, seen: w.seen, bases: map[Scope]Tally{}, deltas: map[Scope]*Tally{}}
 }
 
 // note remembers an error after which the transaction cannot be committed.
 func (g *group) note(err error) {
-	if g.broken == nil && g.writer.store.dialect.Classify(err) != Refused {
+	switch refused := g.writer.store.dialect.Classify(err) == Refused; {
+	case !refused && g.broken == nil:
 		g.broken = err
+	case refused && g.spoiled == nil:
+		g.spoiled = err
 	}
 }
 
@@ -81,7 +89,7 @@ func (g *group) run(tx *Tx, members []*mutation, careful bool) (verdict, error) 
 		} else {
 			tx.renew()
 			m.err = g.writer.call(tx, m)
-			if m.err != nil && tx.dirty && g.broken == nil {
+			if (m.err != nil && tx.dirty || g.spoiled != nil) && g.broken == nil {
 				return redo, nil
 			}
 			g.wrote = g.wrote || tx.dirty
@@ -104,7 +112,11 @@ func (g *group) runCarefully(tx *Tx, m *mutation) error {
 	if g.broken != nil {
 		return nil // the caller looks at it
 	}
-	if m.err != nil && tx.dirty {
+	if m.err == nil {
+		m.err = g.spoiled // passed over, but what it did is undone
+	}
+	if m.err != nil && (tx.dirty || g.spoiled != nil) {
+		g.spoiled = nil
 		g.undo(before)
 		if _, err := tx.exec("rollback to savepoint member"); err != nil {
 			return err
@@ -150,6 +162,9 @@ func (g *group) finish(tx *Tx) (verdict, error) {
 	if err == nil {
 		err = g.writeLedger(tx)
 	}
+	if err == nil && g.signs(tx.store) {
+		err = tx.sign(tx.store.Boot())
+	}
 	if err == nil {
 		return done, nil
 	}
@@ -158,6 +173,11 @@ func (g *group) finish(tx *Tx) (verdict, error) {
 		return g.verdictOf(g.broken), err
 	}
 	return split, err
+}
+
+// signs reports whether the group is one that others may ask for.
+func (g *group) signs(s *Store) bool {
+	return !s.dialect.Sole() && !g.farewell && s.Boot() > 0 // no boot yet: the group that makes it joins
 }
 
 // renew readies the transaction for the next member.

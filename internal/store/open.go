@@ -78,6 +78,8 @@ func newStore(d Dialect, opt Options) *Store {
 		dialect: d,
 		log:     opt.Log,
 		now:     opt.Now,
+		name:    opt.Name,
+		next:    opt.NextSigner,
 		told:    opt.Committed,
 		queue:   make(chan *mutation, opt.Queue),
 		readers: make(chan *session, readerCount),
@@ -101,6 +103,9 @@ func (s *Store) start(ctx context.Context) error {
 	}
 	return s.once(func(tx *Tx) error {
 		boot, err := tx.advance(metaBoot, ledger.Boot)
+		if err == nil {
+			err = tx.join(boot)
+		}
 		if err != nil {
 			return err
 		}
@@ -167,20 +172,22 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err != nil {
 		return failed("read the migrations", err)
 	}
-	have, want, err := provider.GetVersions(ctx)
-	if err != nil {
-		return unavailable("read the version of the store", err)
-	}
-	switch {
-	case have > want:
-		return fmt.Errorf("%w: its schema has version %d and this daypass knows %d; run the newer daypass", ErrNewer, have, want)
-	case have == want:
+	return s.dialect.Alone(ctx, func() error {
+		have, want, err := provider.GetVersions(ctx)
+		if err != nil {
+			return unavailable("read the version of the store", err)
+		}
+		switch {
+		case have > want:
+			return fmt.Errorf("%w: its schema has version %d and this daypass knows %d; run the newer daypass", ErrNewer, have, want)
+		case have == want:
+			return nil
+		}
+		if _, err := provider.Up(ctx); err != nil {
+			return fault.Wrap(fault.StoreUnavailable, "migrate the store", "", err)
+		}
 		return nil
-	}
-	if _, err := provider.Up(ctx); err != nil {
-		return fault.Wrap(fault.StoreUnavailable, "migrate the store", "", err)
-	}
-	return nil
+	})
 }
 
 // schemaFS is the migrations with the dialect's words.

@@ -54,10 +54,12 @@ func (tx *Tx) Expired(now time.Time, limit int) ([]Lease, error) {
 	return tx.woken("read the expired leases", lease.Active, micros(now), limit)
 }
 
-// Interrupted returns pending leases of boots before boot: nobody is granting them any more.
+// Interrupted returns pending leases of other boots than boot whose processes have ended: nobody is granting them
+// any more.
 func (tx *Tx) Interrupted(boot int64, limit int) ([]Lease, error) {
 	return tx.leases("read the interrupted leases", `select `+leaseColumns+` from leases
-		where state = 'pending' and boot < $1 limit $2`, boot, limit)
+		where state = 'pending' and boot <> $1 and boot not in (select boot from replicas where seen_at > `+tx.deadline()+`)
+		limit $2`, boot, limit)
 }
 
 // NextWake returns when the next lease asks for attention: the earliest expiry of an active lease or next try of a
@@ -91,11 +93,15 @@ const scanBudget = 20_000
 
 // plan is the index that a page walks, and the rest of the filter, which is checked row by row.
 type plan struct {
-	walk  []string // conditions that the index answers, without the cursor
-	order string   // the column beside seq that the index is ordered by, "" for none
-	rest  []string
+	walk  []string   // conditions that the index answers, without the cursor
+	order string     // the column beside seq that the index is ordered by, "" for none
+	rest  []equality // the other conditions; without arguments yet, since not every statement has them
+	live  bool       // of the rest
 	args  []any
 }
+
+// equality is a column and the value that it must have.
+type equality struct{ column, value string }
 
 func (p *plan) arg(value any) string {
 	p.args = append(p.args, value)
@@ -105,36 +111,44 @@ func (p *plan) arg(value any) string {
 // planFor chooses the index: the narrowest that the filter can use.
 func planFor(f Filter) *plan {
 	p := &plan{}
-	equal := func(list *[]string, column, value string) {
-		if value != "" {
-			*list = append(*list, column+" = "+p.arg(value))
-		}
-	}
-	role, target, url, subject := &p.rest, &p.rest, &p.rest, &p.rest
+	var indexed []string
 	switch {
 	case f.Subject != "" && f.IssuerURL != "":
-		url, subject = &p.walk, &p.walk
-	case f.Live && f.Role != "":
-		role = &p.walk
-		p.walk = append(p.walk, "live = 1")
-	case f.Live && f.Target != "":
-		target = &p.walk
-		p.walk = append(p.walk, "live = 1")
+		indexed = []string{"subject", "issuer_url"}
+		p.live = f.Live
 	case f.Live:
 		p.walk = append(p.walk, "live = 1")
-		p.order = "target"
+		switch {
+		case f.Role != "":
+			indexed = []string{"role"}
+		case f.Target != "":
+			indexed = []string{"target"}
+		default:
+			p.order = "target"
+		}
 	}
-	equal(subject, "subject", f.Subject)
-	equal(url, "issuer_url", f.IssuerURL)
-	equal(&p.rest, "issuer", f.Issuer)
-	equal(role, "role", f.Role)
-	equal(target, "target", f.Target)
-	equal(&p.rest, "state", string(f.State))
-	equal(&p.rest, "id", string(f.Lease))
-	if f.Live {
-		p.rest = append(p.rest, "live = 1")
+	for _, is := range []equality{{"subject", f.Subject}, {"issuer_url", f.IssuerURL}, {"issuer", f.Issuer}, {"role", f.Role},
+		{"target", f.Target}, {"state", string(f.State)}, {"id", string(f.Lease)}} {
+		switch {
+		case is.value == "":
+		case slices.Contains(indexed, is.column):
+			p.walk = append(p.walk, is.column+" = "+p.arg(is.value))
+		default:
+			p.rest = append(p.rest, is)
+		}
 	}
 	return p
+}
+
+// others is the rest of the conditions.
+func (p *plan) others() (all []string) {
+	for _, is := range p.rest {
+		all = append(all, is.column+" = "+p.arg(is.value))
+	}
+	if p.live {
+		all = append(all, "live = 1")
+	}
+	return all
 }
 
 // Leases returns a page of the leases that a filter selects, newest first (with Live alone: newest first within
@@ -153,7 +167,7 @@ func (tx *Tx) Leases(f Filter, cursor string, limit int) (page []Lease, next str
 	walk := p.text(at)
 	budget := p.arg(scanBudget)
 	page, err = tx.leases(op, `select `+leaseColumns+` from (select * from leases`+walk+` limit `+budget+`) walked`+
-		where(p.rest)+` limit `+p.arg(limit), p.args...)
+		where(p.others())+p.sorted()+` limit `+p.arg(limit), p.args...)
 	if err != nil {
 		return nil, "", err
 	}
@@ -174,10 +188,6 @@ func (tx *Tx) Leases(f Filter, cursor string, limit int) (page []Lease, next str
 // text is the walk from a position on.
 func (p *plan) text(at *position) string {
 	walk := slices.Clone(p.walk)
-	order := " order by seq desc"
-	if p.order != "" {
-		order = " order by " + p.order + " desc, seq desc" // both one way, as the index has them
-	}
 	switch {
 	case at != nil && p.order != "":
 		target := p.arg(at.target)
@@ -185,7 +195,14 @@ func (p *plan) text(at *position) string {
 	case at != nil:
 		walk = append(walk, "seq < "+p.arg(at.seq))
 	}
-	return where(walk) + order
+	return where(walk) + p.sorted()
+}
+
+func (p *plan) sorted() string {
+	if p.order != "" {
+		return " order by " + p.order + " desc, seq desc" // both one way, as the index has them
+	}
+	return " order by seq desc"
 }
 
 func where(conditions []string) string {

@@ -18,6 +18,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"log/slog"
 	"sync/atomic"
@@ -48,11 +49,15 @@ var ErrUnknown = errors.New("the outcome of a commit is unknown")
 
 // Options are what a store needs from outside. The zero value of everything but Signer is usable.
 type Options struct {
-	Signer *ledger.Signer    // signs the ledger's checkpoints; the store is bound to its key
-	Log    *slog.Logger      // nothing is logged where it is nil
-	Now    func() time.Time  // the clock of ledger entries; time.Now where it is nil
-	Queue  int               // how many updates may wait; 4,096 where it is 0
-	Sealed map[string][]byte // what Create puts into the new store, as [Tx.PutSealed] does; Open ignores it
+	Signer *ledger.Signer   // signs the ledger's checkpoints; the store is bound to its key
+	Log    *slog.Logger     // nothing is logged where it is nil
+	Now    func() time.Time // the clock of ledger entries; time.Now where it is nil
+	Name   string           // of this process among those of one store, for people
+	// NextSigner is asked when another process has made another key sign the ledger. Only where a database has
+	// several writers.
+	NextSigner func(*Tx) (*ledger.Signer, error)
+	Queue      int               // how many updates may wait; 4,096 where it is 0
+	Sealed     map[string][]byte // what Create puts into the new store, as [Tx.PutSealed] does; Open ignores it
 
 	Committed func(updates int) // told after each commit how many updates shared it, by the writer: it must not block
 }
@@ -73,7 +78,9 @@ type Store struct {
 	running atomic.Bool
 	stopped chan struct{} // closed when Run has ended and nothing more will be answered
 	closed  chan struct{} // closed by Close
-	writer  *writer       // owned by Open until Run starts, then by Run's goroutine
+	name    string
+	next    func(*Tx) (*ledger.Signer, error)
+	writer  *writer // owned by Open until Run starts, then by Run's goroutine
 }
 
 // Defaults of [Options] and the size of a group.
@@ -129,14 +136,10 @@ func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
 		return unavailable("read the store", errStopped)
 	}
 	defer func() { s.readers <- reader }()
-	if err := reader.open(ctx, s.dialect.Reader()); err != nil {
+	if err := reader.begin(ctx, s.dialect.Reader(), s.dialect.Snapshot()); err != nil {
 		return unavailable("read the store", err)
 	}
 	tx := &Tx{ctx: ctx, session: reader, store: s}
-	if _, err := tx.exec("begin"); err != nil {
-		reader.close()
-		return unavailable("read the store", err)
-	}
 	defer func() {
 		// A context that has ended must not keep the snapshot open: it would hold the log back for ever.
 		if _, err := reader.exec(context.WithoutCancel(ctx), "rollback"); err != nil {
@@ -169,6 +172,24 @@ func (c *session) open(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
+// begin starts a transaction. A connection that died while it was idle, as after a restart of the database, is
+// simply made again: nothing was asked for on it yet.
+func (c *session) begin(ctx context.Context, db *sql.DB, text string) error {
+	for fresh := c.conn == nil; ; fresh = true {
+		if err := c.open(ctx, db); err != nil {
+			return err
+		}
+		_, err := c.exec(ctx, text)
+		if err == nil {
+			return nil
+		}
+		c.close() // a connection that cannot begin is of no use
+		if fresh {
+			return err
+		}
+	}
+}
+
 func (c *session) close() {
 	if c.conn == nil {
 		return
@@ -176,6 +197,8 @@ func (c *session) close() {
 	for _, stmt := range c.stmts {
 		_ = stmt.Close() // the connection ends below, and its statements with it
 	}
+	// It does not go back to the pool: nobody knows what was begun on it.
+	_ = c.conn.Raw(func(any) error { return driver.ErrBadConn })
 	_ = c.conn.Close() // nothing is left on it that could be lost
 	c.conn, c.stmts = nil, nil
 }

@@ -35,7 +35,7 @@ var errFull = errors.New("the disk is full")
 var errStopped = errors.New("the store has stopped")
 
 // Update runs fn in a transaction and returns after the transaction is durable. An error of fn undoes what fn
-// did, alone, and is returned.
+// did, alone, and is returned. So does a statement that the database refuses, also where fn passes over it.
 //
 // fn runs on the writer's goroutine, together with the functions of other callers in one transaction, so it must
 // not block or call Update or View, and it may run MORE THAN ONCE: a group runs without savepoints, and when one
@@ -84,10 +84,14 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 	defer close(s.stopped)
 	group := make([]*mutation, 0, maxGroup)
+	beat, stop := s.writer.heartbeat()
+	defer stop()
 	for {
 		var first *mutation
 		select {
 		case first = <-s.queue:
+		case <-beat:
+			first = &mutation{fn: showLife, done: make(chan error, 1)}
 		case <-s.writer.roomCheck():
 			s.writer.takeRoom()
 			continue
@@ -95,7 +99,7 @@ func (s *Store) Run(ctx context.Context) error {
 			select {
 			case first = <-s.queue:
 			default:
-				return nil
+				return s.writer.leave()
 			}
 		}
 		group = s.collect(group[:0], first)
@@ -129,6 +133,7 @@ type writer struct {
 	store   *Store
 	session *session
 	tree    tree
+	groups  int64       // how many were attempted
 	seen    seen        // kept from the last group, where nobody else writes
 	full    bool        // the disk was full and its reserve is not back yet
 	recheck *time.Timer // when to try to take the reserve back; nil unless full
@@ -234,11 +239,13 @@ func answer(group []*mutation, err error) {
 
 // attempt runs a group in one transaction. Unless it is done, everything was undone.
 func (w *writer) attempt(members []*mutation, careful bool) (verdict, error) {
-	g := newGroup(w)
-	tx := &Tx{ctx: context.Background(), store: w.store, session: w.session, group: g}
-	if err := w.begin(tx); err != nil {
+	ctx, cancel := w.patience()
+	defer cancel()
+	if err := w.begin(ctx); err != nil {
 		return undone, err
 	}
+	g := newGroup(w)
+	tx := &Tx{ctx: ctx, store: w.store, session: w.session, group: g}
 	v, err := g.run(tx, members, careful)
 	if v == done && !g.wrote {
 		w.keep(g)
@@ -252,11 +259,16 @@ func (w *writer) attempt(members []*mutation, careful bool) (verdict, error) {
 	}
 	if _, err := w.session.exec(tx.ctx, "commit"); err != nil {
 		if w.store.dialect.Classify(err) == Unclear {
-			return unknown, err
+			v, err = w.settle(g, err)
+		} else {
+			v, err = w.rollback(g.verdictOf(err), err)
 		}
-		return w.rollback(g.verdictOf(err), err)
+		if v != done {
+			return v, err
+		}
+	} else {
+		w.tree = g.tree
 	}
-	w.tree = g.tree
 	w.keep(g)
 	for _, after := range g.after {
 		after()
@@ -274,13 +286,24 @@ func (w *writer) keep(g *group) {
 	}
 }
 
-func (w *writer) begin(tx *Tx) error {
-	if err := w.session.open(tx.ctx, w.store.dialect.Writer()); err != nil {
-		return err
+// patience bounds a group where its database is at the other end of a network.
+func (w *writer) patience() (context.Context, context.CancelFunc) {
+	if w.store.dialect.Sole() {
+		return context.Background(), func() {}
 	}
-	_, err := w.session.exec(tx.ctx, w.store.dialect.Begin())
+	return context.WithTimeout(context.Background(), groupTime)
+}
+
+func (w *writer) begin(ctx context.Context) error {
+	if w.store.dialect.Sole() {
+		return w.session.begin(ctx, w.store.dialect.Writer(), w.store.dialect.Begin())
+	}
+	tx, err := w.takeBaton(ctx)
+	if err == nil {
+		err = w.followKey(tx)
+	}
 	if err != nil {
-		w.session.close() // a connection that cannot begin is of no use; the next group gets a new one
+		w.session.close() // ends the transaction
 	}
 	return err
 }
@@ -288,14 +311,15 @@ func (w *writer) begin(tx *Tx) error {
 // rollback undoes the transaction. When a database was unwell it makes sure that the ledger still ends where we
 // think it does: everything we hold in memory hangs on that.
 func (w *writer) rollback(v verdict, cause error) (verdict, error) {
-	_, err := w.session.exec(context.Background(), "rollback")
+	ctx, cancel := w.patience()
+	defer cancel()
+	_, err := w.session.exec(ctx, "rollback")
 	if err != nil && w.store.dialect.Classify(err) != Refused {
 		w.session.close() // ends the transaction for certain
 	}
-	if v != noRoom && v != undone {
+	if v != noRoom && v != undone || !w.store.dialect.Sole() {
 		return v, cause
 	}
-	ctx := context.Background()
 	if err := w.session.open(ctx, w.store.dialect.Writer()); err != nil {
 		return v, cause // nothing can be read; the next group begins with a new connection
 	}

@@ -32,4 +32,7 @@ func (f file) Open(ctx context.Context, opt store.Options, wrap func(driver.Conn
 	return sqlite.Open(ctx, f.path, sqlite.Options{Options: opt, Ballast: f.ballast, Wrap: wrap})
 }
 
+// Settles: a file has nobody to ask.
+func (f file) Settles() bool { return false }
+
 func (f file) SQL() (*sql.DB, error) { return sql.Open("sqlite", f.path) }

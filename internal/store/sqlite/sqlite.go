@@ -212,11 +212,16 @@ func older(a, b string) bool {
 	return false
 }
 
-func (d *dialect) Name() string    { return "sqlite3" }
-func (d *dialect) Writer() *sql.DB { return d.writer }
-func (d *dialect) Reader() *sql.DB { return d.reader }
-func (d *dialect) Begin() string   { return "begin immediate" }
-func (d *dialect) Sole() bool      { return true }
+func (d *dialect) Name() string     { return "sqlite3" }
+func (d *dialect) Writer() *sql.DB  { return d.writer }
+func (d *dialect) Reader() *sql.DB  { return d.reader }
+func (d *dialect) Begin() string    { return "begin immediate" }
+func (d *dialect) Sole() bool       { return true }
+func (d *dialect) Snapshot() string { return "begin" }
+func (d *dialect) Clock() string    { return "cast(unixepoch('subsec') * 1000000 as integer)" }
+
+// Alone has nobody to keep out: a file has one owner.
+func (d *dialect) Alone(_ context.Context, fn func() error) error { return fn() }
 
 func (d *dialect) Schema(text string) string {
 	return strings.NewReplacer("BYTES", "BLOB", "SERIAL_KEY", "INTEGER PRIMARY KEY", "POSITION_KEY", "INTEGER PRIMARY KEY").Replace(text)

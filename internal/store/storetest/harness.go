@@ -25,6 +25,8 @@ type Database interface {
 	Create(ctx context.Context, opt store.Options) error
 	// Open opens the store; wrap, unless nil, goes around every connection.
 	Open(ctx context.Context, opt store.Options, wrap func(driver.Connector) driver.Connector) (*store.Store, error)
+	// Settles reports whether a store finds out what became of a commit whose answer was lost.
+	Settles() bool
 	// SQL opens the database beside the store, to look behind its back. The caller closes it.
 	SQL() (*sql.DB, error)
 }

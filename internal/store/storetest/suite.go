@@ -178,8 +178,6 @@ func testPassedOver(t *testing.T, db Database) {
 	s := Serve(t, db, nil)
 	old := Insert(t, s.Store, NewLease("reader", "db"), NewLease("reader", "db"))
 	Move(t, s.Store, old[0], Start(), lease.Granted)
-	again := NewLease("reader", "db")
-	again.ID = old[0].ID
 	check(t, s.Update(t.Context(), func(tx *store.Tx) error {
 		for _, l := range old {
 			_, err := tx.Move(&l, lease.Ended, store.Why{Reason: lease.Locked, Now: Start()})
@@ -190,11 +188,25 @@ func testPassedOver(t *testing.T, db Database) {
 				return errors.New("extended what is not active")
 			}
 		}
-		if _, err := tx.InsertLease(&again); err == nil {
-			return errors.New("recorded a lease twice")
-		}
 		return nil
 	}))
+	again, other := NewLease("reader", "db"), NewLease("reader", "db")
+	again.ID = old[0].ID
+	err := s.Update(t.Context(), func(tx *store.Tx) error {
+		if _, err := tx.InsertLease(&other); err != nil {
+			return err
+		}
+		_, _ = tx.InsertLease(&again) // the database refuses it, and whoever goes on has still done nothing
+		return nil
+	})
+	if err == nil {
+		t.Error("what the database refused was passed over")
+	}
+	View(t, s.Store, func(tx *store.Tx) error {
+		_, err := tx.Lease(other.ID)
+		wantKind(t, err, fault.NotFound)
+		return nil
+	})
 	audit(t, db, s.Store)
 }
 

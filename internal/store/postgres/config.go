@@ -1,0 +1,166 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// connectTime is how long a server may take to let us in.
+const connectTime = 5 * time.Second
+
+// place is what a URL says.
+type place struct {
+	user, database, schema string
+	hosts                  []string // host:port, in the order in which they are tried
+	tls                    bool
+}
+
+var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
+
+// parse reads postgres://user@host:port[,host:port…]/database?sslmode=…&schema=….
+func parse(text string) (p place, err error) {
+	wrong := func(format string, args ...any) (place, error) {
+		return place{}, fmt.Errorf("store: "+format, args...)
+	}
+	rest, ok := strings.CutPrefix(text, "postgres://")
+	if !ok {
+		return wrong("want postgres://user@host:port/database")
+	}
+	authority, _, _ := strings.Cut(rest, "/")
+	at := strings.LastIndex(authority, "@")
+	hosts := strings.Split(authority[at+1:], ",")
+	// The parser takes one host; the others are ours to read.
+	u, err := url.Parse(strings.Replace(text, authority[at+1:], hosts[0], 1))
+	if err != nil {
+		return wrong("not a URL") // the parser's error would quote a password
+	}
+	if _, inline := u.User.Password(); inline {
+		return wrong("the URL holds a password; put it in a file and name it in store_password")
+	}
+	p = place{user: u.User.Username(), database: strings.TrimPrefix(u.Path, "/"), schema: "public", tls: true}
+	local := true
+	for _, host := range hosts {
+		name, port, err := net.SplitHostPort(host)
+		if err != nil {
+			name, port = strings.Trim(host, "[]"), "5432"
+		}
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || name == "" {
+			return wrong("%q is not a host and port", host)
+		}
+		ip := net.ParseIP(name)
+		local = local && (name == "localhost" || ip != nil && ip.IsLoopback())
+		p.hosts = append(p.hosts, net.JoinHostPort(name, port))
+	}
+	for name, values := range u.Query() {
+		switch value := values[len(values)-1]; {
+		case len(values) > 1:
+			return wrong("parameter %s is given twice", name)
+		case name == "sslmode" && value == "verify-full":
+		case name == "sslmode" && value == "disable" && local:
+			p.tls = false
+		case name == "sslmode" && value == "disable":
+			return wrong("sslmode=disable is for servers on this machine; want sslmode=verify-full")
+		case name == "schema" && schemaName.MatchString(value):
+			p.schema = value
+		default:
+			return wrong("parameter %s=%s is not taken; there are sslmode=verify-full, sslmode=disable and schema", name, value)
+		}
+	}
+	if p.user == "" || p.database == "" || strings.Contains(p.database, "/") {
+		return wrong("want postgres://user@host:port/database")
+	}
+	return p, nil
+}
+
+// Redacted is a URL of a store as it may be shown.
+func Redacted(text string) string {
+	p, err := parse(text)
+	if err != nil {
+		return "postgres://…"
+	}
+	return "postgres://" + p.user + "@" + strings.Join(p.hosts, ",") + "/" + p.database
+}
+
+// configure builds a configuration from nothing but ours. The driver's parser would read PG* variables and files
+// for whatever a connection string leaves open, so that it is given one that leaves nothing open, and every field
+// that matters is set again afterwards.
+func configure(text string, opt Options) (*pgx.ConnConfig, error) {
+	p, err := parse(text)
+	if err != nil {
+		return nil, err
+	}
+	if os.Getenv("PGSERVICE") != "" {
+		return nil, fmt.Errorf("PGSERVICE is set, and a service file must not say where the store is; unset it")
+	}
+	config, err := pgx.ParseConfig("host=localhost port=1 user=daypass password=unused dbname=daypass sslmode=disable sslrootcert='' " +
+		"sslcert='' sslkey='' sslpassword='' sslnegotiation=postgres sslsni=1 connect_timeout=5 passfile='' target_session_attrs=any " +
+		"min_protocol_version=3.0 max_protocol_version=3.0 channel_binding=prefer require_auth=''")
+	if err != nil {
+		return nil, fmt.Errorf("prepare connections: %w", err)
+	}
+	config.User, config.Database, config.Password = p.user, p.database, opt.Password.Reveal()
+	config.Fallbacks = nil
+	for i, host := range p.hosts {
+		name, port, _ := net.SplitHostPort(host)     // parse has joined them
+		number, _ := strconv.ParseUint(port, 10, 16) // and looked at the number
+		one := &pgconn.FallbackConfig{Host: name, Port: uint16(number)}
+		if p.tls {
+			if one.TLSConfig, err = verified(name, opt.CA); err != nil {
+				return nil, err
+			}
+		}
+		if i == 0 {
+			config.Host, config.Port, config.TLSConfig = one.Host, one.Port, one.TLSConfig
+			continue
+		}
+		config.Fallbacks = append(config.Fallbacks, one)
+	}
+	// Of several servers the one that takes writes, whichever that is at the moment.
+	config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	if opt.Password.Reveal() != "" {
+		config.RequireAuth = "scram-sha-256" // whatever the server would rather have
+	}
+	config.ConnectTimeout = connectTime
+	config.RuntimeParams = map[string]string{
+		"application_name":                    "daypass " + filepath.Base(opt.Name),
+		"search_path":                         p.schema,
+		"statement_timeout":                   "20s",
+		"lock_timeout":                        "12s", // for the baton; a group gives up a little later
+		"idle_in_transaction_session_timeout": "3s",  // a process that stops gives the baton back
+		"client_min_messages":                 "error",
+		"timezone":                            "UTC",
+	}
+	return config, nil
+}
+
+// verified is TLS that believes only a certificate of that name.
+func verified(host string, ca []byte) (*tls.Config, error) {
+	config := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
+	if len(ca) > 0 {
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(ca) {
+			return nil, fmt.Errorf("the store's authority: no certificate in PEM form")
+		}
+	}
+	return config, nil
+}
+
+// settle readies a new connection. A commit that a crash of the server undoes was none.
+func settle(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `select set_config('synchronous_commit', 'on', false)
+		where current_setting('synchronous_commit') in ('off', 'local', 'remote_write')`)
+	return err
+}

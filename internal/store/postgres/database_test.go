@@ -1,0 +1,96 @@
+package postgres_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	_ "github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/daypass/daypass/internal/store"
+	"github.com/daypass/daypass/internal/store/postgres"
+	"github.com/daypass/daypass/internal/store/storetest"
+	"github.com/daypass/daypass/internal/testbed"
+	"github.com/daypass/daypass/secret"
+)
+
+// servers are the PostgreSQL servers of these tests, one for each version.
+var servers = map[int]*testbed.Postgres{}
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	for _, version := range []int{15, 18} {
+		server, err := testbed.StartPostgres(context.Background(), testbed.PostgresOptions{Version: version})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer server.Stop() // what it leaves is in a directory of its own
+		if err := server.Exec(context.Background(), "postgres", "create role daypass login password 'sesame'"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		servers[version] = server
+	}
+	return m.Run()
+}
+
+const login, password = "daypass", "sesame"
+
+// database is a database of its own for one test.
+type database struct {
+	server *testbed.Postgres
+	name   string
+}
+
+var _ storetest.Database = database{}
+
+var made atomic.Int64
+
+func newDatabase(t testing.TB, version int) database {
+	t.Helper()
+	d := database{servers[version], fmt.Sprint("store_", made.Add(1))}
+	if err := d.server.Exec(context.Background(), "postgres", "create database "+d.name+" owner "+login+" encoding 'UTF8' template template0"); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func (d database) url() string {
+	return fmt.Sprintf("postgres://%s@%s/%s?sslmode=disable", login, d.server.Address(), d.name)
+}
+
+func (d database) options(opt store.Options) postgres.Options {
+	return postgres.Options{Options: opt, Password: secret.New(password)}
+}
+
+func (d database) Create(ctx context.Context, opt store.Options) error {
+	return postgres.Create(ctx, d.url(), d.options(opt))
+}
+
+func (d database) Open(ctx context.Context, opt store.Options, wrap func(driver.Connector) driver.Connector) (*store.Store, error) {
+	o := d.options(opt)
+	o.Wrap = wrap
+	return postgres.Open(ctx, d.url(), o)
+}
+
+func (d database) SQL() (*sql.DB, error) {
+	return sql.Open("pgx", strings.Replace(d.url(), login+"@", login+":"+password+"@", 1))
+}
+
+// Settles: the server is asked.
+func (d database) Settles() bool { return true }
+
+func TestPostgresKeepsTheStoresPromises(t *testing.T) {
+	for _, version := range []int{15, 18} {
+		t.Run(fmt.Sprint(version), func(t *testing.T) {
+			storetest.Run(t, func(t testing.TB) storetest.Database { return newDatabase(t, version) })
+		})
+	}
+}
