@@ -66,8 +66,8 @@ func (p *Postgres) grant(ctx context.Context, g target.Grant) (target.Credential
 	if !p.book.open(g.Lease) {
 		return target.Credential{}, notDone(errors.New("the lease is being revoked"))
 	}
-	password := secret.Random()
-	text, err := verifier(password, cmp.Or(rights.ScramIterations, defaultRounds))
+	rounds := cmp.Or(rights.ScramIterations, defaultRounds)
+	fresh, err := p.passwords.next(rounds)
 	if err != nil {
 		p.book.close(g.Lease)
 		return target.Credential{}, notDone(err)
@@ -78,8 +78,8 @@ func (p *Postgres) grant(ctx context.Context, g target.Grant) (target.Credential
 			p.book.close(g.Lease)
 			return target.Credential{}, notDone(err)
 		}
-		item := &grantItem{lease: g.Lease, group: held.name, rights: rights, ttl: g.TTL, verifier: text, answer: make(chan error, 1)}
-		err := p.hand(ctx, item)
+		item := &grantItem{lease: g.Lease, group: held.name, rights: rights, ttl: g.TTL, verifier: fresh.verifier, answer: make(chan error, 1)}
+		err := p.hand(ctx, item, rounds)
 		if errors.Is(err, errAgain) && try < grantLanes && p.book.open(g.Lease) {
 			p.groups.forget(held.name)
 			continue
@@ -93,17 +93,18 @@ func (p *Postgres) grant(ctx context.Context, g target.Grant) (target.Credential
 		if err != nil {
 			return target.Credential{}, err
 		}
-		return p.credential(p.names.login(g.Lease), password), nil
+		return p.credential(p.names.login(g.Lease), fresh.text), nil
 	}
 }
 
 // hand gives an item to the lanes and waits for its answer. From here on the lane closes the lease's page in the
 // book, unless it never saw the item.
-func (p *Postgres) hand(ctx context.Context, item *grantItem) error {
+func (p *Postgres) hand(ctx context.Context, item *grantItem, rounds int) error {
 	if err := p.grants.put(item); err != nil {
 		p.book.close(item.lease)
 		return err
 	}
+	p.passwords.refill(rounds) // while the server works
 	select {
 	case err := <-item.answer:
 		return err

@@ -40,6 +40,8 @@ type Postgres struct {
 	boss   boss     // the one connection that holds the lock of the instance
 	groups groupSet // groups that are known to be in order
 
+	passwords passwords // made ahead
+
 	disarming sync.Mutex // two that disarm the same things would fail each other
 
 	stop  context.CancelFunc
@@ -100,6 +102,7 @@ func New(_ context.Context, cfg Config) (*Postgres, error) {
 	p.boss.free = make(chan struct{}, 1)
 	p.boss.mark, p.boss.known = cfg.Mark, cfg.Known
 	p.grants = newQueue[*grantItem](cfg.groupConnections, 64)
+	p.passwords = make(passwords, sparePasswords)
 	p.ends = newQueue[*endItem](endLanes, 2500)
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop = stop
