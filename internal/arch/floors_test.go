@@ -31,6 +31,7 @@ const floors = `
 2 internal/access           the access configuration: parsing, validation, immutable revisions
 2 internal/store            leases and ledger entries in one transaction
 2 internal/store/sqlite     the embedded dialect
+2 internal/store/postgres   the dialect of a PostgreSQL database that several processes share
 2 internal/store/storetest  conformance suite that every dialect passes
 2 internal/testbed          real servers for tests, demo and benchmarks
 2 internal/testissuer       a real OpenID Connect issuer for tests, demo and benchmarks

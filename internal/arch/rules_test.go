@@ -30,21 +30,22 @@ func TestOnlyTheseRoomsReadTheClock(t *testing.T) {
 
 // revealers may turn a secret into its bytes, each for the reason given.
 var revealers = map[string]string{
-	"internal/httpapi":      "writes the one answer that holds the credential",
-	"internal/broker":       "hashes lease tokens and idempotency keys",
-	"internal/server":       "hands administrators' credentials to targets and tokens to verifiers",
-	"identity/oidc":         "verifies tokens",
-	"identity/identitytest": "builds bad tokens from good ones",
-	"target/postgres":       "logs in as administrator and sets the login's verifier",
-	"target/targettest":     "tries credentials and looks for leaked ones",
-	"client":                "sends tokens",
-	"internal/agent":        "hands credentials to the child process and tokens to the client",
-	"cmd/daypass":           "prints the credential that was asked for",
-	"internal/testissuer":   "hands out the tokens it signs",
-	"daypasstest":           "hands credentials to the test",
-	"internal/bench":        "tries credentials",
-	"internal/crash":        "tries credentials",
-	"internal/demo":         "shows a workload using its credential",
+	"internal/httpapi":        "writes the one answer that holds the credential",
+	"internal/broker":         "hashes lease tokens and idempotency keys",
+	"internal/server":         "hands administrators' credentials to targets and tokens to verifiers",
+	"identity/oidc":           "verifies tokens",
+	"identity/identitytest":   "builds bad tokens from good ones",
+	"internal/store/postgres": "logs in at the database of the store",
+	"target/postgres":         "logs in as administrator and sets the login's verifier",
+	"target/targettest":       "tries credentials and looks for leaked ones",
+	"client":                  "sends tokens",
+	"internal/agent":          "hands credentials to the child process and tokens to the client",
+	"cmd/daypass":             "prints the credential that was asked for",
+	"internal/testissuer":     "hands out the tokens it signs",
+	"daypasstest":             "hands credentials to the test",
+	"internal/bench":          "tries credentials",
+	"internal/crash":          "tries credentials",
+	"internal/demo":           "shows a workload using its credential",
 }
 
 func TestOnlyTheseRoomsRevealSecrets(t *testing.T) {
