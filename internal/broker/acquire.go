@@ -70,8 +70,11 @@ type acquisition struct {
 func (b *Broker) Acquire(ctx context.Context, request AcquireRequest) (Acquired, error) {
 	a := &acquisition{request: request}
 	begun := time.Now()
+	span := b.tracer.Serve(&ctx, "acquire")
 	acquired, err := b.acquire(ctx, a)
 	b.figures.acquired(a.role.Target, err, time.Since(begun))
+	a.describe(span)
+	span.End(&err)
 	return acquired, err
 }
 
@@ -103,6 +106,7 @@ func (b *Broker) acquire(ctx context.Context, a *acquisition) (Acquired, error) 
 
 // verify turns evidence into a principal, by the issuers of the active revision.
 func (b *Broker) verify(ctx context.Context, a *acquisition) (err error) {
+	defer b.tracer.Start(&ctx, "verify").End(&err)
 	a.view = b.View()
 	a.principal, err = b.identify(ctx, a.view, a.request.Evidence)
 	return err
@@ -151,7 +155,8 @@ var errIssuerLeft = fault.New(fault.Unauthenticated, "acquire", "the token's iss
 
 // decide asks the policies. A role that does not exist is denied like any other, so that no stranger learns
 // which roles there are.
-func (b *Broker) decide(ctx context.Context, a *acquisition) error {
+func (b *Broker) decide(ctx context.Context, a *acquisition) (err error) {
+	defer b.tracer.Start(&ctx, "decide").End(&err)
 	var trusted, exists bool
 	var tooLong error
 	if a.principal, trusted = a.view.recognise(a.principal); !trusted {
@@ -199,13 +204,14 @@ var errRevisionChanged = errors.New("the active access revision changed")
 
 // record writes the lease as pending, with its decision and ledger entry, before anything happens at the target.
 // Locks, limits and the revision are checked in the same transaction.
-func (b *Broker) record(ctx context.Context, a *acquisition) error {
+func (b *Broker) record(ctx context.Context, a *acquisition) (err error) {
+	defer b.tracer.Start(&ctx, "record").End(&err)
 	if err := a.draft(b); err != nil {
 		return err
 	}
 	var superseded string
 	var recorded store.Lease
-	err := b.store.Update(ctx, func(tx *store.Tx) (err error) {
+	err = b.store.Update(ctx, func(tx *store.Tx) (err error) {
 		if err := b.checkRevision(tx, a.view); err != nil {
 			return err
 		}
@@ -367,7 +373,8 @@ func (b *Broker) supersede(tx *store.Tx, a *acquisition) (targetName string, err
 }
 
 // grant asks the target for the credential.
-func (b *Broker) grant(ctx context.Context, a *acquisition) (target.Credential, error) {
+func (b *Broker) grant(ctx context.Context, a *acquisition) (c target.Credential, err error) {
+	defer b.tracer.Start(&ctx, "grant").End(&err)
 	m, ok := b.fleet.Member(a.role.Target)
 	if !ok {
 		return target.Credential{}, fault.New(fault.TargetUnavailable, "grant", fmt.Sprintf("target %q is not in service", a.role.Target))
@@ -375,7 +382,7 @@ func (b *Broker) grant(ctx context.Context, a *acquisition) (target.Credential, 
 	ctx, cancel := context.WithTimeout(ctx, grantTime)
 	defer cancel()
 	begun := time.Now()
-	c, err := m.Grant(ctx, target.Grant{Lease: string(a.lease.ID), Role: a.role.Name, Rights: a.role.Rights, TTL: a.lease.NativeUntil.Sub(b.clock.Now())})
+	c, err = m.Grant(ctx, target.Grant{Lease: string(a.lease.ID), Role: a.role.Name, Rights: a.role.Rights, TTL: a.lease.NativeUntil.Sub(b.clock.Now())})
 	b.figures.granted(a.role.Target, err, time.Since(begun))
 	return c, err
 }
@@ -383,6 +390,7 @@ func (b *Broker) grant(ctx context.Context, a *acquisition) (target.Credential, 
 // activate records that the credential exists, after a second look at locks and the access revision: what was
 // decided before a lock and became ready after it must not reach the caller.
 func (b *Broker) activate(ctx context.Context, a *acquisition, c target.Credential) (receipt string, err error) {
+	defer b.tracer.Start(&ctx, "activate").End(&err)
 	for range maxTries {
 		receipt, err = b.tryActivate(ctx, a, c)
 		if !errors.Is(err, errRevisionChanged) {

@@ -24,6 +24,7 @@ import (
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/revoker"
 	"github.com/daypass/daypass/internal/store"
+	"github.com/daypass/daypass/internal/trace"
 )
 
 // Config is what a Broker needs.
@@ -35,7 +36,8 @@ type Config struct {
 	Builder Builder
 	NewKey  NewKey
 	Limits  Limits
-	Admins  []string // names of the issuers whose principals may administer, where policies permit
+	Tracer  *trace.Tracer // nil: nothing is traced
+	Admins  []string      // names of the issuers whose principals may administer, where policies permit
 	Log     *slog.Logger
 }
 
@@ -88,6 +90,7 @@ type Broker struct {
 	newKey   NewKey
 	limits   Limits
 	admins   map[string]bool
+	tracer   *trace.Tracer
 	log      *slog.Logger
 	rates    *rates // of acquisitions
 	renews   *rates // of renewals, by a rate as high
@@ -111,6 +114,7 @@ func New(cfg Config) *Broker {
 		newKey:   cfg.NewKey,
 		limits:   cfg.Limits,
 		admins:   map[string]bool{},
+		tracer:   cfg.Tracer,
 		log:      cfg.Log,
 		rates:    newRates(cfg.Limits.AcquireRate),
 		renews:   newRates(cfg.Limits.AcquireRate),
