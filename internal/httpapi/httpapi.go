@@ -29,9 +29,10 @@ import (
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/revoker"
 	"github.com/daypass/daypass/internal/store"
+	"github.com/daypass/daypass/internal/trace"
 )
 
-// Config is what the edge needs. All fields but TrustedProxies are required.
+// Config is what the edge needs. All fields but TrustedProxies and Tracer are required.
 type Config struct {
 	Broker  *broker.Broker
 	Fleet   *revoker.Fleet // for the checks of targets
@@ -43,8 +44,10 @@ type Config struct {
 	Ready func(context.Context) []string
 	// TrustedProxies are believed about where a request came from. See [sourceIP].
 	TrustedProxies []netip.Prefix
-	Now            func() time.Time
-	Log            *slog.Logger
+	// Tracer takes up the traces that callers are in; nil where nothing is traced.
+	Tracer *trace.Tracer
+	Now    func() time.Time
+	Log    *slog.Logger
 }
 
 // Peer is what the kernel tells of who connected to the administration socket.

@@ -42,7 +42,8 @@ func (c *call) acquire() error {
 	if err != nil {
 		return err
 	}
-	acquired, err := c.edge.Broker.Acquire(c.r.Context(), request)
+	ctx := c.edge.Tracer.Accept(c.r.Context(), c.r.Header.Values("Traceparent"))
+	acquired, err := c.edge.Broker.Acquire(ctx, request)
 	if err != nil {
 		return err
 	}

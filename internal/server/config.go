@@ -54,6 +54,8 @@ type Config struct {
 	Retention Retention `yaml:"retention"`
 	// Log is the log on standard error.
 	Log Log `yaml:"log"`
+	// Traces says where traces of acquisitions are sent. Nothing is traced unless given.
+	Traces Traces `yaml:"traces"`
 
 	dev bool // made by Dev: status says so
 }
@@ -109,6 +111,14 @@ type Log struct {
 	Level string `yaml:"level"`
 	// Format is json or text; json unless given.
 	Format string `yaml:"format"`
+}
+
+// Traces is the section traces.
+type Traces struct {
+	// OTLP is the base URL of an OpenTelemetry collector, such as http://127.0.0.1:4318: spans are posted to v1/traces
+	// below it, as protobuf. They hold names of the configuration, IDs and times; no token, claim, subject or address.
+	// A caller's traceparent is taken up. Environment variables of exporters do not count.
+	OTLP string `yaml:"otlp"`
 }
 
 // Rate is a number of times per second.

@@ -37,6 +37,7 @@ time_zones: [Europe/Berlin]
 limits: {leases_per_principal: 50, acquire_rate: 90/m}
 retention: {leases: 90d, decisions: 720h}
 postgres: {allow_roles: [pg_read_all_data]}
+traces: {otlp: http://127.0.0.1:4318}
 log: {level: info, format: json}
 `
 
@@ -80,6 +81,10 @@ func TestMistakesOfAConfigurationHaveTheirPlace(t *testing.T) {
 		{"a zone that is none", "time_zones: [Europe/Atlantis]\n", "Atlantis"},
 		{"a role without a name", "postgres: {allow_roles: [a, '']}\n", `"" cannot be the name of a role`},
 		{"a rate without a unit", "limits: {acquire_rate: \"10\"}\n", "rate"},
+		{"a collector without a scheme", "traces: {otlp: '127.0.0.1:4318'}\n", "not the base URL of a collector"},
+		{"a collector with a password", "traces: {otlp: 'https://a:b@collector'}\n", "not the base URL of a collector"},
+		{"a collector with the whole path", "traces: {otlp: 'http://collector:4318/v1/traces'}\n", "not the base URL of a collector"},
+		{"a setting of traces that there is not", "traces: {grpc: 'http://collector:4317'}\n", "grpc"},
 		{"a period in weeks", "retention: {leases: 2w}\n", "period"},
 		{"a level that is none", "log: {level: loud}\n", "level"},
 		{"a proxy that is no network", "trusted_proxies: [10.0.0.1]\n", "trusted_proxies"},

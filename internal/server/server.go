@@ -32,6 +32,7 @@ import (
 	"github.com/daypass/daypass/internal/revoker"
 	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/internal/store/sqlite"
+	"github.com/daypass/daypass/internal/trace"
 	"github.com/daypass/daypass/target"
 )
 
@@ -62,6 +63,7 @@ type Server struct {
 	registry *prometheus.Registry
 	figures  *figures
 	ready    *probe
+	tracer   *trace.Tracer // nil: nothing is traced
 
 	url         string
 	certificate *certificateFiles // nil without TLS
@@ -91,6 +93,10 @@ func New(ctx context.Context, cfg Config, opt Options) (_ *Server, err error) {
 		return nil, err
 	}
 	if err := s.listen(); err != nil {
+		return nil, err
+	}
+	s.tracer, err = trace.New(ctx, trace.Config{OTLP: cfg.Traces.OTLP, Version: opt.Version, Instance: s.store.Instance(), Log: s.log})
+	if err != nil {
 		return nil, err
 	}
 	return s, s.assemble()
@@ -146,6 +152,7 @@ func (s *Server) assemble() error {
 			AcquireRate:        float64(s.cfg.Limits.AcquireRate),
 		},
 		Admins: s.cfg.Admins.Issuers,
+		Tracer: s.tracer,
 		Log:    s.log,
 	})
 	s.ready = newProbe(s.store, s.broker)
@@ -162,6 +169,7 @@ func (s *Server) assemble() error {
 		Status:         s.Status,
 		Ready:          s.ready.reasons,
 		TrustedProxies: s.cfg.TrustedProxies,
+		Tracer:         s.tracer,
 		Now:            time.Now,
 		Log:            s.log,
 	})
@@ -182,9 +190,9 @@ func (s *Server) Handler() http.Handler { return s.handler }
 
 // Run serves until ctx ends, and returns when everything has come to rest: first the listeners close and requests
 // under way are answered, then the revoker records what it has under way, then the rest writes what it has
-// counted, then the store is drained. The first part that fails stops all of them.
+// counted, then the store is drained, and last what was traced is sent. The first part that fails stops all of them.
 func (s *Server) Run(ctx context.Context) error {
-	err := inOrder(ctx, s.serve, s.revoker.Run, s.keepHouse, s.builder.issuers.run, s.broker.Run, s.store.Run)
+	err := inOrder(ctx, s.serve, s.revoker.Run, s.keepHouse, s.builder.issuers.run, s.broker.Run, s.store.Run, s.tracer.Run)
 	return errors.Join(err, s.close())
 }
 

@@ -38,6 +38,9 @@ func (c *Config) check(wrong report) {
 			wrong(fmt.Sprintf("postgres.allow_roles[%d]", i), fmt.Sprintf("%q cannot be the name of a role", name), "names at PostgreSQL have 1 to 63 bytes")
 		}
 	}
+	if c.Traces.OTLP != "" && !isBase(c.Traces.OTLP) {
+		wrong("traces.otlp", fmt.Sprintf("%q is not the base URL of a collector", c.Traces.OTLP), "write it such as http://127.0.0.1:4318, without user, query and v1/traces")
+	}
 	if c.Retention.Leases < Period(time.Hour) || c.Retention.Decisions < Period(time.Hour) {
 		wrong("retention", "what has ended is kept for an hour at least", "write periods such as 30d")
 	}
@@ -83,6 +86,13 @@ func (c *Config) checkURL(wrong report) {
 	case u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())):
 		wrong("url", "the URL is not https", "plain http is for loopback addresses only")
 	}
+}
+
+// isBase reports whether a text is a URL that paths can be added to.
+func isBase(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == "" &&
+		!strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/v1/traces")
 }
 
 func (c *Config) checkPaths(wrong report) {
