@@ -132,17 +132,35 @@ func New(cfg Config) *Broker {
 // View returns the active access revision, or nil when there is none.
 func (b *Broker) View() *View { return b.view.Load() }
 
+// followEvery is how often to look for a revision that another server of the store has activated. Acquisitions find
+// out by themselves: they check the revision with their record.
+const followEvery = 500 * time.Millisecond
+
+// follow serves the active revision where another server has activated one.
+func (b *Broker) follow(ctx context.Context) {
+	if !b.store.Shared() || b.View() == nil {
+		return
+	}
+	if _, err := b.refresh(ctx); err != nil && ctx.Err() == nil {
+		b.log.Error("follow the active access revision", "err", err)
+	}
+}
+
 // Run keeps the broker's own house until ctx ends: it counts denials into the store, prunes what retention lets
 // go, and forgets idle principals' rates.
 func (b *Broker) Run(ctx context.Context) error {
 	defer close(b.stopped)
 	const every = 30 * time.Second
-	ticker := time.NewTicker(every)
+	ticker, follow := time.NewTicker(every), time.NewTicker(followEvery)
 	defer ticker.Stop()
+	defer follow.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return b.denials.flush(context.WithoutCancel(ctx))
+		case <-follow.C:
+			b.follow(ctx)
+			continue
 		case <-ticker.C:
 		}
 		if err := b.denials.flush(ctx); err != nil {

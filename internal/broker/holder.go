@@ -67,15 +67,44 @@ func (b *Broker) Release(ctx context.Context, c Caller, id lease.ID, wait time.D
 	if l, err = b.lease(ctx, who, id, policy.Revoke); err != nil || l.State == lease.Revoked || wait == 0 {
 		return l, err
 	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-proved:
-	case <-timer.C:
-	case <-ctx.Done():
+	b.awaitProof(ctx, id, proved, wait)
+	if ctx.Err() != nil {
 		return l, nil
 	}
 	return b.lease(ctx, who, id, policy.Revoke)
+}
+
+// awaitProof waits for a lease's death. Another server of the store may bring it, and tells the store only.
+func (b *Broker) awaitProof(ctx context.Context, id lease.ID, proved <-chan struct{}, wait time.Duration) {
+	timer, look := time.NewTimer(wait), time.NewTicker(lookEvery)
+	defer timer.Stop()
+	defer look.Stop()
+	for {
+		select {
+		case <-proved:
+			return
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		case <-look.C:
+			if b.store.Shared() && b.isDead(ctx, id) {
+				return
+			}
+		}
+	}
+}
+
+// lookEvery is how often to look for the death that another server brings.
+const lookEvery = 100 * time.Millisecond
+
+func (b *Broker) isDead(ctx context.Context, id lease.ID) (dead bool) {
+	err := b.store.View(ctx, func(tx *store.Tx) error {
+		l, err := tx.Lease(id)
+		dead = l.State == lease.Revoked
+		return err
+	})
+	return dead && err == nil
 }
 
 // renewal is one renewal on its way through its steps.

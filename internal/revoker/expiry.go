@@ -30,7 +30,9 @@ func (r *Revoker) runExpirer(ctx context.Context) error {
 func (r *Revoker) expirePage(ctx context.Context) (next time.Duration, err error) {
 	now := r.clock.Now()
 	var expired []store.Lease
-	next = time.Minute
+	if next = r.patience(time.Minute); !r.keeps(housekeeping) {
+		return next, nil
+	}
 	err = r.store.View(ctx, func(tx *store.Tx) (err error) {
 		if expired, err = tx.Expired(now, page); err != nil || len(expired) > 0 {
 			return err

@@ -54,6 +54,9 @@ func (q *queue) run(ctx context.Context) {
 // start hands out due leases while the budget lasts. It reports whether it handed out any, and when to look again.
 func (q *queue) start(ctx context.Context, inFlight map[lease.ID]bool) (started bool, next time.Duration) {
 	now := time.Now()
+	if !q.revoker.keeps(q.member.name) {
+		return false, othersEvery
+	}
 	if wait, open := q.member.revocations.open(now); open {
 		return false, wait
 	}
@@ -103,7 +106,7 @@ func (q *queue) due(ctx context.Context, inFlight int) (due []store.Lease, next 
 		if err != nil || len(due) > 0 {
 			return err
 		}
-		next = time.Minute
+		next = q.revoker.patience(time.Minute)
 		if at, ok, err := tx.NextDue(q.member.name); err != nil {
 			return err
 		} else if ok {

@@ -50,6 +50,7 @@ type Revoker struct {
 
 	expire  chan struct{} // wakes the expirer; buffered, so that a wake is never lost
 	enforce chan struct{} // wakes the enforcer
+	claims  claims
 
 	mu      sync.Mutex // guards the fields below
 	queues  map[string]*queue
@@ -72,6 +73,7 @@ func New(cfg Config) *Revoker {
 		enforce:    make(chan struct{}, 1),
 		queues:     map[string]*queue{},
 		waiters:    map[lease.ID][]chan struct{}{},
+		claims:     claims{until: map[string]time.Time{}, changed: make(chan struct{})},
 	}
 }
 
@@ -82,6 +84,7 @@ func (r *Revoker) Run(ctx context.Context) error {
 	group.Go(func() error { return r.runExpirer(ctx) })
 	group.Go(func() error { return r.runClock(ctx) })
 	group.Go(func() error { return r.runQueues(ctx) })
+	group.Go(func() error { return r.runClaims(ctx) })
 	return group.Wait()
 }
 

@@ -29,6 +29,9 @@ func (r *Revoker) runSweeps(ctx context.Context, m *Member) {
 			return
 		case <-timer.C:
 		}
+		if !r.awaitClaim(ctx, m.name, m.retired) {
+			return
+		}
 		wait = r.sweepEvery
 		if err := s.run(ctx); err != nil && ctx.Err() == nil {
 			r.log.Warn("a target could not be reconciled", "target", m.name, "err", err)
@@ -124,8 +127,12 @@ func (s *sweep) recallQuarantine(ctx context.Context) error {
 
 // Mark returns the mark of this boot for a target.
 func (r *Revoker) Mark(ctx context.Context, targetName string) (target.Mark, error) {
-	m := target.Mark{Instance: r.store.Instance(), Boot: r.store.Boot(), Epoch: r.store.Epoch()}
+	m := target.Mark{Instance: r.store.Instance(), Epoch: r.store.Epoch()}
 	err := r.store.Update(ctx, func(tx *store.Tx) (err error) {
+		// The newest boot and not ours: a target that has seen another process of this store has seen nothing strange.
+		if m.Boot, err = tx.NewestBoot(); err != nil {
+			return err
+		}
 		m.Target, _, err = tx.TargetMark(targetName)
 		return err
 	})

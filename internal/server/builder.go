@@ -132,7 +132,7 @@ func (b *builder) put(ctx context.Context, t access.Target, draining bool) error
 		old.member.Drain(draining)
 		return nil
 	}
-	order := targetOrder{config: t, secrets: b.secrets, log: b.log}
+	order := targetOrder{config: t, boot: b.store.Boot(), peers: b.peers, secrets: b.secrets, log: b.log}
 	if order.known, err = b.settled(ctx, t.Name); err != nil {
 		return err
 	}
@@ -309,4 +309,18 @@ func (b *builder) faults() map[string]string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return maps.Clone(b.broken)
+}
+
+// peers are the boots of the other servers of our store.
+func (b *builder) peers(ctx context.Context) (boots []int64, err error) {
+	err = b.store.View(ctx, func(tx *store.Tx) error {
+		all, err := tx.Replicas()
+		for _, r := range all {
+			if r.Boot != b.store.Boot() {
+				boots = append(boots, r.Boot)
+			}
+		}
+		return err
+	})
+	return boots, err
 }

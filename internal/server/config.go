@@ -29,9 +29,18 @@ type Config struct {
 	Socket string `yaml:"socket"`
 	// Admins says who may administer.
 	Admins Admins `yaml:"admins"`
-	// Store is where everything is kept: sqlite:/// and an absolute path.
-	// sqlite:///var/lib/daypass/daypass.db unless given.
+	// Store is where everything is kept: sqlite:/// and an absolute path, a file that one server owns; or
+	// postgres://user@host:port/database, a database that several servers share. Of a primary and its standbys name
+	// all, host1:5432,host2:5432: the one that takes writes is used. Its parameters are sslmode=verify-full (the
+	// default; sslmode=disable on this machine only) and schema=… (public). sqlite:///var/lib/daypass/daypass.db
+	// unless given.
 	Store string `yaml:"store"`
+	// StorePassword is the file that holds the password of a PostgreSQL store: file:/// and an absolute path. None
+	// unless given: the server then knows us in another way.
+	StorePassword string `yaml:"store_password"`
+	// StoreCA is the file with the certificates of the PostgreSQL server's authority, PEM: file:/// and an absolute
+	// path. Those of the system unless given.
+	StoreCA string `yaml:"store_ca"`
 	// MasterKey is the key that secrets in the store are sealed under: file:/// and an absolute path.
 	// file:///var/lib/daypass/master.key unless given. It is never in the store: back it up elsewhere.
 	MasterKey string `yaml:"master_key"`

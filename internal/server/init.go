@@ -12,7 +12,6 @@ import (
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/keyring"
 	"github.com/daypass/daypass/internal/store"
-	"github.com/daypass/daypass/internal/store/sqlite"
 	"github.com/daypass/daypass/ledger"
 )
 
@@ -23,13 +22,15 @@ func Init(ctx context.Context, cfg Config) (made []string, err error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	path, err := storePath(cfg.Store)
+	kept, err := cfg.storage()
 	if err != nil {
 		return nil, err
 	}
-	_, err = os.Lstat(path)
-	hasStore := err == nil
-	key, said, err := initKey(cfg, path, hasStore)
+	hasStore, err := kept.exists(ctx)
+	if err != nil {
+		return nil, err
+	}
+	key, said, err := initKey(cfg, kept.name(), hasStore)
 	if err != nil {
 		return nil, err
 	}
@@ -38,19 +39,19 @@ func Init(ctx context.Context, cfg Config) (made []string, err error) {
 		if _, err := readSigner(ctx, cfg, key); err != nil {
 			return made, err
 		}
-		return append(made, fmt.Sprintf("the store %s was there and is left as it is", path)), nil
+		return append(made, fmt.Sprintf("the store %s was there and is left as it is", kept.name())), nil
 	}
-	signer, err := initStore(ctx, cfg, key, path)
+	signer, err := initStore(ctx, cfg, key, kept)
 	if err != nil {
 		return made, err
 	}
 	return append(made,
-		fmt.Sprintf("made the empty store %s", path),
+		fmt.Sprintf("made the empty store %s", kept.name()),
 		fmt.Sprintf("the ledger's public key is %s: keep it elsewhere, to verify the ledger with", signer.VerifierKey())), nil
 }
 
 // initKey loads the master key, or makes it where neither it nor a store is there.
-func initKey(cfg Config, storeFile string, hasStore bool) (*keyring.Key, []string, error) {
+func initKey(cfg Config, storeName string, hasStore bool) (*keyring.Key, []string, error) {
 	path, err := keyring.Path(cfg.MasterKey)
 	if err != nil {
 		return nil, nil, err
@@ -63,7 +64,7 @@ func initKey(cfg Config, storeFile string, hasStore bool) (*keyring.Key, []strin
 		return nil, nil, err
 	}
 	if hasStore {
-		return nil, nil, withHint(fmt.Errorf("the store %s is there and its master key %s is not; a new key could not open it", storeFile, path),
+		return nil, nil, withHint(fmt.Errorf("the store %s is there and its master key %s is not; a new key could not open it", storeName, path),
 			"restore the master key from where you keep it")
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -76,16 +77,12 @@ func initKey(cfg Config, storeFile string, hasStore bool) (*keyring.Key, []strin
 }
 
 // initStore makes an empty store with the ledger's key in it, sealed.
-func initStore(ctx context.Context, cfg Config, key *keyring.Key, path string) (*ledger.Signer, error) {
+func initStore(ctx context.Context, cfg Config, key *keyring.Key, kept storage) (*ledger.Signer, error) {
 	signer, sealed, err := makeLedgerKey(key, ledgerOrigin(cfg))
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("make the directory of the store: %w", err)
-	}
-	return signer, sqlite.Create(ctx, path, sqlite.Options{Options: store.Options{
-		Signer: signer, Sealed: map[string][]byte{sealedLedgerKey: sealed}}})
+	return signer, kept.create(ctx, store.Options{Signer: signer, Sealed: map[string][]byte{sealedLedgerKey: sealed}})
 }
 
 // ledgerOrigin names the ledger for all time, by where it was made. It says nothing of where it is later.
@@ -99,24 +96,24 @@ func ledgerOrigin(cfg Config) string {
 
 // readSigner opens the ledger's key with the master key. The store must not be open yet: it opens with the signer.
 func readSigner(ctx context.Context, cfg Config, key *keyring.Key) (*ledger.Signer, error) {
-	path, err := storePath(cfg.Store)
+	kept, err := cfg.storage()
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := sqlite.ReadSealed(ctx, path, sealedLedgerKey)
+	sealed, err := kept.readSealed(ctx, sealedLedgerKey)
 	if fault.Is(err, fault.NotFound) {
-		return nil, fmt.Errorf("the store %s holds no ledger key: it was not made by daypass init", path)
+		return nil, fmt.Errorf("the store %s holds no ledger key: it was not made by daypass init", kept.name())
 	}
 	if err != nil {
 		return nil, err
 	}
 	signer, err := openLedgerKey(key, sealed)
 	if errors.Is(err, keyring.ErrWrongKey) {
-		return nil, withHint(fmt.Errorf("the master key does not belong to the store %s: %w", path, err),
+		return nil, withHint(fmt.Errorf("the master key does not belong to the store %s: %w", kept.name(), err),
 			"name in master_key the key that was made with this store, or the one of the last daypass keys rewrap; or restore it")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open the store %s: %w", path, err)
+		return nil, fmt.Errorf("open the store %s: %w", kept.name(), err)
 	}
 	return signer, nil
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/daypass/daypass/internal/keyring"
 	"github.com/daypass/daypass/internal/store"
-	"github.com/daypass/daypass/internal/store/sqlite"
 	"github.com/daypass/daypass/ledger"
 )
 
@@ -52,6 +51,15 @@ func openLedgerKey(master *keyring.Key, sealed []byte) (*ledger.Signer, error) {
 	return ledger.NewSigner(k.Origin, k.Seed)
 }
 
+// nextSigner is the key that another server of the same store has made sign the ledger.
+func (s *Server) nextSigner(tx *store.Tx) (*ledger.Signer, error) {
+	sealed, err := tx.Sealed(sealedLedgerKey)
+	if err != nil {
+		return nil, err
+	}
+	return openLedgerKey(s.key, sealed)
+}
+
 // newLedgerKey makes the next signing key.
 func (s *Server) newLedgerKey(origin string) (store.Rotation, error) {
 	signer, sealed, err := makeLedgerKey(s.key, origin)
@@ -69,15 +77,15 @@ func Rewrap(ctx context.Context, cfg Config, to string) (did []string, err error
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	path, err := storePath(cfg.Store)
+	kept, err := cfg.storage()
 	if err != nil {
 		return nil, err
 	}
 	if _, err := keyring.Path(to); err != nil {
 		return nil, err
 	}
-	w := &rewrapping{store: path, old: cfg.MasterKey, to: to}
-	err = sqlite.Reseal(ctx, path, sqlite.Options{}, w.change)
+	w := &rewrapping{store: kept.name(), old: cfg.MasterKey, to: to}
+	err = kept.reseal(ctx, w.change)
 	switch {
 	case err == nil:
 		return append(w.made, w.sealed), nil
@@ -91,7 +99,7 @@ func Rewrap(ctx context.Context, cfg Config, to string) (did []string, err error
 
 // rewrapping is one change of the master key.
 type rewrapping struct {
-	store   string // its path
+	store   string // its name
 	old, to string // references to the keys
 
 	made   []string // what stays, however it ends

@@ -31,7 +31,6 @@ import (
 	"github.com/daypass/daypass/internal/keyring"
 	"github.com/daypass/daypass/internal/revoker"
 	"github.com/daypass/daypass/internal/store"
-	"github.com/daypass/daypass/internal/store/sqlite"
 	"github.com/daypass/daypass/internal/trace"
 	"github.com/daypass/daypass/target"
 )
@@ -111,12 +110,23 @@ func (s *Server) openStore(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	path, err := storePath(s.cfg.Store)
+	kept, err := s.cfg.storage()
 	if err != nil {
 		return err
 	}
-	s.store, err = sqlite.Open(ctx, path, sqlite.Options{Options: store.Options{Signer: signer, Log: s.log, Committed: s.figures.committed}})
+	s.store, err = kept.open(ctx, store.Options{
+		Signer: signer, Log: s.log, Committed: s.figures.committed, Name: processName(), NextSigner: s.nextSigner,
+	})
 	return err
+}
+
+// processName tells this process from others of the same store.
+func processName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unnamed"
+	}
+	return fmt.Sprintf("%s/%d", host, os.Getpid())
 }
 
 // assemble makes the parts that need the store and our own address.

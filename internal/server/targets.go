@@ -39,6 +39,8 @@ func (r reference) read(s secrets) ([]byte, error) {
 type targetOrder struct {
 	config  access.Target
 	mark    target.Mark
+	boot    int64 // of this process
+	peers   func(context.Context) ([]int64, error)
 	known   bool // credentials of ours were made there: a server without our mark is another one
 	secrets secrets
 	log     *slog.Logger
@@ -129,6 +131,8 @@ func openPostgres(ctx context.Context, order targetOrder, allowed Postgres) (ope
 		Settings: settings,
 		Client:   client,
 		Mark:     order.mark,
+		Boot:     order.boot,
+		Peers:    order.peers,
 		Known:    order.known,
 		Log:      order.log.With("target", order.config.Name),
 

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -96,8 +95,16 @@ func isBase(text string) bool {
 }
 
 func (c *Config) checkPaths(wrong report) {
-	if _, err := storePath(c.Store); err != nil {
-		wrong("store", err.Error(), "write sqlite:/// and an absolute path, such as sqlite:///var/lib/daypass/daypass.db")
+	if err := checkStore(c.Store); err != nil {
+		wrong("store", err.Error(), "write sqlite:/// and an absolute path, such as sqlite:///var/lib/daypass/daypass.db, or postgres://user@host:port/database")
+	}
+	for _, f := range []struct{ field, reference string }{{"store_password", c.StorePassword}, {"store_ca", c.StoreCA}} {
+		if f.reference == "" {
+			continue
+		}
+		if _, err := keyring.Path(f.reference); err != nil {
+			wrong(f.field, err.Error(), "write file:/// and an absolute path")
+		}
 	}
 	if _, err := keyring.Path(c.MasterKey); err != nil {
 		wrong("master_key", err.Error(), "write file:/// and an absolute path")
@@ -121,20 +128,6 @@ func (c *Config) socket() string {
 		return ""
 	}
 	return c.Socket
-}
-
-// storePath returns the file of the store.
-func storePath(reference string) (string, error) {
-	u, err := url.Parse(reference)
-	switch {
-	case err != nil:
-		return "", errors.New("the reference to the store cannot be read")
-	case u.Scheme == "postgres" || u.Scheme == "postgresql":
-		return "", errors.New("a PostgreSQL store is not there yet")
-	case u.Scheme != "sqlite" || u.Host != "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || !filepath.IsAbs(u.Path):
-		return "", errors.New("the reference names no file")
-	}
-	return filepath.Clean(u.Path), nil
 }
 
 // isLoopback reports whether a host is this machine and no other can reach it.

@@ -156,7 +156,10 @@ func (w *writer) leave() error {
 	}
 	m := &mutation{done: make(chan error, 1), fn: func(tx *Tx) error {
 		tx.group.farewell = true
-		_, err := tx.write(`delete from replicas where boot = $1`, tx.store.Boot())
+		_, err := tx.write(`delete from keepers where boot = $1`, tx.store.Boot())
+		if err == nil {
+			_, err = tx.write(`delete from replicas where boot = $1`, tx.store.Boot())
+		}
 		return err
 	}}
 	if err := w.process([]*mutation{m}); err != nil {
@@ -166,6 +169,16 @@ func (w *writer) leave() error {
 		w.store.log.Warn("leave the store; others will notice in a while", "err", err)
 	}
 	return nil
+}
+
+// alone refuses what can be done only while no process has the store open.
+func (tx *Tx) alone() error {
+	var living int
+	err := tx.one(`select count(*) from replicas where seen_at > `+tx.deadline(), nil, &living)
+	if err == nil && living > 0 {
+		err = fmt.Errorf("%w: %d servers have it open; stop them, and try again after %v", ErrInUse, living, deadAfter)
+	}
+	return failed("look for others that have the store open", err)
 }
 
 // deadline is the expression of the time before which a process must have shown life to be taken for dead.

@@ -121,6 +121,9 @@ func (s *Store) reseal(ctx context.Context, change func(map[string][]byte) error
 		return err
 	}
 	return s.once(func(tx *Tx) error {
+		if err := tx.alone(); err != nil {
+			return err
+		}
 		all, err := tx.allSealed()
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -138,14 +139,33 @@ func (p *Postgres) lock(ctx context.Context, c *conn) error {
 	if err != nil {
 		return err
 	}
+	peers, err := p.peers(ctx)
+	if err != nil {
+		return err
+	}
 	for _, name := range names {
 		boot, ours := p.bootOf(name)
-		if !ours || boot >= p.cfg.Mark.Boot {
+		if ours && slices.Contains(peers, boot) {
+			continue
+		}
+		if !ours || boot >= p.cfg.Boot {
 			return fmt.Errorf("another daypass of instance %s (%q) is at work on %s: %w: %w",
 				p.names.instance, name, p.place.title(), errElsewhere, target.ErrNotDone)
 		}
 	}
 	return nil // endOldBoots ends those of earlier boots
+}
+
+// peers are the boots of the other processes of our store.
+func (p *Postgres) peers(ctx context.Context) ([]int64, error) {
+	if p.cfg.Peers == nil {
+		return nil, nil
+	}
+	peers, err := p.cfg.Peers(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask who else works for this store: %w", err)
+	}
+	return peers, nil
 }
 
 // bootOf reads the boot from the application name of a connection of ours.
@@ -167,9 +187,13 @@ func (p *Postgres) endOldBoots(ctx context.Context, c *conn) error {
 	if err != nil {
 		return err
 	}
+	peers, err := p.peers(ctx)
+	if err != nil {
+		return err
+	}
 	var old []string
 	for _, name := range all {
-		if boot, ours := p.bootOf(name); ours && boot < p.cfg.Mark.Boot {
+		if boot, ours := p.bootOf(name); ours && boot < p.cfg.Boot && !slices.Contains(peers, boot) {
 			old = append(old, name)
 		}
 	}

@@ -85,7 +85,10 @@ func New(_ context.Context, cfg Config) (*Postgres, error) {
 	if err := cfg.Client.Validate(); err != nil {
 		return nil, err
 	}
-	dialer, err := newDialer(place, cfg, n.application(cfg.Mark.Boot))
+	if cfg.Boot == 0 {
+		cfg.Boot = cfg.Mark.Boot
+	}
+	dialer, err := newDialer(place, cfg, n.application(cfg.Boot))
 	if err != nil {
 		return nil, err
 	}

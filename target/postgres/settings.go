@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -53,6 +54,10 @@ type Config struct {
 	Client   Client      // what workloads are told
 	ClientCA string      // PEM for workloads; empty: none is handed out
 	Mark     target.Mark // which target and boot this is; Mark.Instance is set from Instance when it is empty
+	// Boot is that of this process; Mark.Boot where it is 0. Peers are the boots of other processes of the same store
+	// that live: what they do here is left alone. None where Peers is nil.
+	Boot  int64
+	Peers func(context.Context) ([]int64, error)
 	// Known says that the store has met this target before. A server without our mark is then another server,
 	// and nothing is granted or called revoked there until Mark is called on purpose.
 	Known bool

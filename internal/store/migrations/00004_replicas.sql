@@ -9,9 +9,9 @@ CREATE TABLE replicas (
   seen_at    BIGINT NOT NULL
 );
 
--- Who works for a target, and until when: its revocations and sweeps are done once and not by each process.
+-- Which of them does what one should do, such as the revocations and sweeps of a target, and until when.
 CREATE TABLE keepers (
-  target TEXT PRIMARY KEY,
-  boot   BIGINT NOT NULL,
-  until  BIGINT NOT NULL
+  name  TEXT PRIMARY KEY,
+  boot  BIGINT NOT NULL,
+  until BIGINT NOT NULL
 );

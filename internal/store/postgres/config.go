@@ -33,7 +33,7 @@ var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
 // parse reads postgres://user@host:port[,host:port…]/database?sslmode=…&schema=….
 func parse(text string) (p place, err error) {
 	wrong := func(format string, args ...any) (place, error) {
-		return place{}, fmt.Errorf("store: "+format, args...)
+		return place{}, fmt.Errorf(format, args...)
 	}
 	rest, ok := strings.CutPrefix(text, "postgres://")
 	if !ok {
@@ -83,6 +83,12 @@ func parse(text string) (p place, err error) {
 		return wrong("want postgres://user@host:port/database")
 	}
 	return p, nil
+}
+
+// Check refuses a URL that names no store.
+func Check(text string) error {
+	_, err := parse(text)
+	return err
 }
 
 // Redacted is a URL of a store as it may be shown.

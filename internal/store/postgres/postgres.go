@@ -91,6 +91,18 @@ func ReadSealed(ctx context.Context, url string, opt Options, name string) (ciph
 	return ciphertext, nil
 }
 
+// Reseal replaces sealed values of the store in the database as [store.Reseal] does; no server may have it open.
+func Reseal(ctx context.Context, url string, opt Options, change func(ciphertexts map[string][]byte) error) error {
+	d, err := existing(ctx, url, opt)
+	if err == nil {
+		err = store.Reseal(ctx, d, change)
+	}
+	if err != nil {
+		return fmt.Errorf("reseal store %s: %w", Redacted(url), err)
+	}
+	return nil
+}
+
 // existing opens a database that holds a store.
 func existing(ctx context.Context, url string, opt Options) (*dialect, error) {
 	d, err := open(ctx, url, opt)

@@ -1,0 +1,161 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/daypass/daypass/internal/keyring"
+	"github.com/daypass/daypass/internal/store"
+	"github.com/daypass/daypass/internal/store/postgres"
+	"github.com/daypass/daypass/internal/store/sqlite"
+	"github.com/daypass/daypass/secret"
+)
+
+// storage is where a store is kept: a file of our own, or a database that several servers share.
+type storage interface {
+	// name is the store as it may be shown.
+	name() string
+	// exists reports whether there is a store; an error where nobody can tell.
+	exists(ctx context.Context) (bool, error)
+	create(ctx context.Context, opt store.Options) error
+	open(ctx context.Context, opt store.Options) (*store.Store, error)
+	// readSealed reads a sealed value of a store that this process has not opened.
+	readSealed(ctx context.Context, name string) ([]byte, error)
+	// reseal changes the sealed values of a store that nobody has open.
+	reseal(ctx context.Context, change func(map[string][]byte) error) error
+}
+
+// storage is what the field store names.
+func (c Config) storage() (storage, error) {
+	if isDatabase(c.Store) {
+		return c.database()
+	}
+	path, err := storePath(c.Store)
+	return file{path}, err
+}
+
+func isDatabase(reference string) bool { return strings.HasPrefix(reference, "postgres") }
+
+// checkStore refuses a reference that names no store, without looking for it.
+func checkStore(reference string) error {
+	if isDatabase(reference) {
+		return postgres.Check(reference)
+	}
+	_, err := storePath(reference)
+	return err
+}
+
+// storePath returns the file of a store in one.
+func storePath(reference string) (string, error) {
+	u, err := url.Parse(reference)
+	switch {
+	case err != nil:
+		return "", errors.New("the reference to the store cannot be read")
+	case u.Scheme != "sqlite" || u.Host != "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || !filepath.IsAbs(u.Path):
+		return "", errors.New("the reference names no file")
+	}
+	return filepath.Clean(u.Path), nil
+}
+
+// file is a store in a SQLite file.
+type file struct{ path string }
+
+func (f file) name() string { return f.path }
+
+func (f file) exists(context.Context) (bool, error) {
+	_, err := os.Lstat(f.path)
+	return err == nil, nil
+}
+
+func (f file) create(ctx context.Context, opt store.Options) error {
+	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
+		return fmt.Errorf("make the directory of the store: %w", err)
+	}
+	return sqlite.Create(ctx, f.path, sqlite.Options{Options: opt})
+}
+
+func (f file) open(ctx context.Context, opt store.Options) (*store.Store, error) {
+	return sqlite.Open(ctx, f.path, sqlite.Options{Options: opt})
+}
+
+func (f file) readSealed(ctx context.Context, name string) ([]byte, error) {
+	return sqlite.ReadSealed(ctx, f.path, name)
+}
+
+func (f file) reseal(ctx context.Context, change func(map[string][]byte) error) error {
+	return sqlite.Reseal(ctx, f.path, sqlite.Options{}, change)
+}
+
+// database is a store in a PostgreSQL database.
+type database struct {
+	url string
+	opt postgres.Options
+}
+
+// database reads what the connection needs: the files that daypass.yaml names.
+func (c Config) database() (storage, error) {
+	d := database{url: c.Store}
+	if err := postgres.Check(c.Store); err != nil {
+		return d, err
+	}
+	password, err := readReference("store_password", c.StorePassword)
+	if err != nil {
+		return d, err
+	}
+	d.opt.Password = secret.New(strings.TrimRight(string(password), "\r\n"))
+	d.opt.CA, err = readReference("store_ca", c.StoreCA)
+	return d, err
+}
+
+// readReference reads the file of a file:/// reference, nothing where the field is empty.
+func readReference(field, reference string) ([]byte, error) {
+	if reference == "" {
+		return nil, nil
+	}
+	path, err := keyring.Path(reference)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", field, err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", field, err)
+	}
+	return text, nil
+}
+
+func (d database) name() string { return postgres.Redacted(d.url) }
+
+func (d database) with(opt store.Options) postgres.Options {
+	all := d.opt
+	all.Options = opt
+	return all
+}
+
+func (d database) exists(ctx context.Context) (bool, error) {
+	_, err := postgres.ReadSealed(ctx, d.url, d.opt, sealedLedgerKey)
+	if errors.Is(err, store.ErrAbsent) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (d database) create(ctx context.Context, opt store.Options) error {
+	return postgres.Create(ctx, d.url, d.with(opt))
+}
+
+func (d database) open(ctx context.Context, opt store.Options) (*store.Store, error) {
+	return postgres.Open(ctx, d.url, d.with(opt))
+}
+
+func (d database) readSealed(ctx context.Context, name string) ([]byte, error) {
+	return postgres.ReadSealed(ctx, d.url, d.opt, name)
+}
+
+func (d database) reseal(ctx context.Context, change func(map[string][]byte) error) error {
+	return postgres.Reseal(ctx, d.url, d.opt, change)
+}
