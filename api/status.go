@@ -12,10 +12,20 @@ type Status struct {
 	Revision  string         `json:"revision,omitempty" doc:"the active access revision"`
 	Leases    LeaseCounts    `json:"leases"`
 	Locks     int            `json:"locks" doc:"locks in force"`
+	Servers   []ServerStatus `json:"servers,omitempty" doc:"that share the store, where several can"`
 	Targets   []TargetStatus `json:"targets"`
 	Issuers   []IssuerStatus `json:"issuers"`
 	Ledger    LedgerStatus   `json:"ledger"`
 	Warnings  []string       `json:"warnings,omitempty" doc:"what an administrator should look at, a sentence each"`
+}
+
+// ServerStatus is one of the servers that share a store.
+type ServerStatus struct {
+	Boot   int64    `json:"boot" doc:"the start of it that this is"`
+	Name   string   `json:"name" doc:"its host and process"`
+	SeenAt Time     `json:"seen_at" doc:"when it last showed life, by the store's clock"`
+	Self   bool     `json:"self,omitempty" doc:"it is the one that answers"`
+	Keeps  []string `json:"keeps,omitempty" doc:"the targets whose revocations and sweeps are its work now"`
 }
 
 // LeaseCounts counts leases by state. Revoked ones are history and are not counted.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -49,10 +50,27 @@ func (a *app) showStatus(s api.Status) {
 		fact{"locks", strconv.Itoa(s.Locks)},
 		fact{"ledger", fmt.Sprintf("%d entries", s.Ledger.Size)},
 		fact{"ledger key", clean(s.Ledger.Key)})
+	a.showServers(s.Servers)
 	a.showTargets(s.Targets)
 	a.showIssuers(s.Issuers)
 	for _, warning := range s.Warnings {
 		a.printf("%s %s\n", yellow("warning:"), clean(warning))
+	}
+}
+
+// showServers prints a table, where several servers can share the store.
+func (a *app) showServers(servers []api.ServerStatus) {
+	var rows [][]string
+	for _, s := range servers {
+		name := clean(s.Name)
+		if s.Self {
+			name += " (this one)"
+		}
+		rows = append(rows, []string{name, strconv.FormatInt(s.Boot, 10), a.distance(s.SeenAt), clean(strings.Join(s.Keeps, " "))})
+	}
+	if len(rows) > 0 {
+		a.printf("\n")
+		a.table([]string{"SERVER", "BOOT", "SEEN", "WORKS FOR"}, rows)
 	}
 }
 

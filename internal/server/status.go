@@ -44,6 +44,9 @@ func (s *Server) Status(ctx context.Context) (api.Status, error) {
 			return err
 		}
 		out.Locks = len(locks)
+		if err := s.addServers(&out, tx); err != nil {
+			return err
+		}
 		out.Ledger.Size, err = tx.LedgerSize()
 		return err
 	})
@@ -65,6 +68,17 @@ func (s *Server) Status(ctx context.Context) (api.Status, error) {
 		out.Warnings = append(out.Warnings, "this is a development server: do not give it targets that matter")
 	}
 	return out, nil
+}
+
+// addServers adds the servers that share the store.
+func (s *Server) addServers(out *api.Status, tx *store.Tx) error {
+	all, err := tx.Replicas()
+	for _, r := range all {
+		out.Servers = append(out.Servers, api.ServerStatus{
+			Boot: r.Boot, Name: r.Name, SeenAt: api.At(r.SeenAt), Self: r.Boot == s.store.Boot(), Keeps: r.Keeps,
+		})
+	}
+	return err
 }
 
 // addTargets adds the targets of the fleet, and those that leases live at and that are not in it.

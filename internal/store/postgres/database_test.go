@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
@@ -19,27 +18,7 @@ import (
 	"github.com/daypass/daypass/secret"
 )
 
-// servers are the PostgreSQL servers of these tests, one for each version.
-var servers = map[int]*testbed.Postgres{}
-
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	for _, version := range []int{15, 18} {
-		server, err := testbed.StartPostgres(context.Background(), testbed.PostgresOptions{Version: version})
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer server.Stop() // what it leaves is in a directory of its own
-		if err := server.Exec(context.Background(), "postgres", "create role daypass login password 'sesame'"); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		servers[version] = server
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
 
 const login, password = "daypass", "sesame"
 
@@ -51,13 +30,17 @@ type database struct {
 
 var _ storetest.Database = database{}
 
-var made atomic.Int64
-
 func newDatabase(t testing.TB, version int) database {
 	t.Helper()
-	d := database{servers[version], fmt.Sprint("store_", made.Add(1))}
-	if err := d.server.Exec(context.Background(), "postgres", "create database "+d.name+" owner "+login+" encoding 'UTF8' template template0"); err != nil {
-		t.Fatal(err)
+	d := database{server: testbed.SharedPostgres(t, version)}
+	d.name = d.server.Database(t)
+	for _, text := range []string{
+		"do $$ begin if not exists (select from pg_roles where rolname = '" + login + "') then create role " + login + " login password '" + password + "'; end if; end $$",
+		"alter database " + d.name + " owner to " + login,
+	} {
+		if err := d.server.Exec(context.WithoutCancel(t.Context()), d.name, text); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return d
 }
