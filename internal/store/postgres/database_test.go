@@ -32,8 +32,12 @@ var _ storetest.Database = database{}
 
 func newDatabase(t testing.TB, version int) database {
 	t.Helper()
-	d := database{server: testbed.SharedPostgres(t, version)}
-	d.name = d.server.Database(t)
+	return databaseAt(t, testbed.SharedPostgres(t, version))
+}
+
+func databaseAt(t testing.TB, server *testbed.Postgres) database {
+	t.Helper()
+	d := database{server, server.Database(t)}
 	for _, text := range []string{
 		"do $$ begin if not exists (select from pg_roles where rolname = '" + login + "') then create role " + login + " login password '" + password + "'; end if; end $$",
 		"alter database " + d.name + " owner to " + login,

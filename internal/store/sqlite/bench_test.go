@@ -5,44 +5,12 @@ import (
 	"database/sql"
 	"fmt"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/daypass/daypass/internal/lease"
 	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/internal/store/storetest"
 )
-
-// callers runs b.N operations from n goroutines and reports operations per second.
-func callers(b *testing.B, n int, op func() error) float64 {
-	b.Helper()
-	var left atomic.Int64
-	left.Store(int64(b.N))
-	failed := make(chan error, n)
-	b.ResetTimer()
-	start := time.Now()
-	for range n {
-		go func() {
-			for left.Add(-1) >= 0 {
-				if err := op(); err != nil {
-					failed <- err
-					return
-				}
-			}
-			failed <- nil
-		}()
-	}
-	for range n {
-		if err := <-failed; err != nil {
-			b.Fatal(err)
-		}
-	}
-	rate := float64(b.N) / time.Since(start).Seconds()
-	b.StopTimer()
-	b.ReportMetric(rate, "leases/s")
-	return rate
-}
 
 // Recording a lease with its ledger entry, against the floor of the same run: half of it before, half after.
 func BenchmarkInsertLease(b *testing.B) {
@@ -52,7 +20,7 @@ func BenchmarkInsertLease(b *testing.B) {
 			storetest.Create(b, file)
 			s := storetest.Serve(b, file, nil)
 			before := floor(b, max(b.N/2, 64))
-			rate := callers(b, n, func() error {
+			rate := storetest.Callers(b, n, func() error {
 				l := storetest.NewLease("orders-readonly", "orders-db")
 				return s.Update(context.Background(), func(tx *store.Tx) error {
 					_, err := tx.InsertLease(&l)
@@ -73,42 +41,9 @@ func BenchmarkAcquire(b *testing.B) {
 			file := newFile(b)
 			storetest.Create(b, file)
 			s := storetest.Serve(b, file, nil)
-			callers(b, n, func() error { return acquire(s.Store) })
+			storetest.Callers(b, n, func() error { return storetest.Acquire(b.Context(), s.Store) })
 		})
 	}
-}
-
-func acquire(s *store.Store) error {
-	l := storetest.NewLease("orders-readonly", "orders-db")
-	ctx := context.Background()
-	err := s.Update(ctx, func(tx *store.Tx) error {
-		if _, locked, err := tx.MatchingLock(l, l.CreatedAt); err != nil || locked {
-			return fmt.Errorf("locked %v: %w", locked, err)
-		}
-		if _, err := tx.ActiveID(); err != nil {
-			return err
-		}
-		if _, err := tx.Live(store.Scope{Role: l.Role}); err != nil {
-			return err
-		}
-		if _, err := tx.Live(store.Scope{Role: l.Role, IssuerURL: l.IssuerURL, Subject: l.Subject}); err != nil {
-			return err
-		}
-		_, err := tx.PutDecision(store.Decision{ID: l.Decision, At: l.CreatedAt, Outcome: "allow", Input: l.Claims, Lease: string(l.ID)})
-		if err != nil {
-			return err
-		}
-		_, err = tx.InsertLease(&l)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return s.Update(ctx, func(tx *store.Tx) error {
-		granted := l
-		_, err := tx.Move(&granted, lease.Granted, store.Why{Now: l.CreatedAt})
-		return err
-	})
 }
 
 // floor is the same bytes as blobs, appended in groups of 64 to a table without indexes, with the same sync: what

@@ -100,7 +100,7 @@ func measure(path string) (m measured, err error) {
 	var callers errgroup.Group
 	callers.SetLimit(64)
 	for range count {
-		callers.Go(func() error { return acquire(s) })
+		callers.Go(func() error { return storetest.Acquire(context.Background(), s) })
 	}
 	if err := callers.Wait(); err != nil {
 		return m, err
