@@ -110,7 +110,7 @@ func (s *Store) start(ctx context.Context) error {
 			return err
 		}
 		tx.group.after = append(tx.group.after, func() { s.boot.Store(boot) })
-		return nil
+		return tx.takeOver()
 	})
 }
 

@@ -76,8 +76,8 @@ func (f Filter) scope() (Scope, bool) {
 
 // RaiseEpoch makes the epoch later than one that a target has seen, with the entry epoch.
 func (tx *Tx) RaiseEpoch(seen int64) error {
-	if seen < tx.store.Epoch() {
-		return nil
+	if newest, err := tx.NewestEpoch(); err != nil || seen < newest {
+		return err
 	}
 	if err := tx.setMeta(metaEpoch, strconv.FormatInt(seen+1, 10)); err != nil {
 		return err

@@ -46,7 +46,11 @@ func inspect(path string) error {
 	if string(header[:len(headerMagic)]) != headerMagic {
 		return fmt.Errorf("%w: it is not an SQLite database; name another file in `store`", store.ErrForeign)
 	}
-	if id := binary.BigEndian.Uint32(header[headerApplicant:]); id != applicationID {
+	switch id := binary.BigEndian.Uint32(header[headerApplicant:]); id {
+	case applicationID:
+	case backupID:
+		return fmt.Errorf("%w; move it out of the store's place, then run there: daypass store restore FILE", store.ErrBackup)
+	default:
 		return fmt.Errorf("%w: it is an SQLite database of another application (id %#x); name another file in `store`",
 			store.ErrForeign, id)
 	}
