@@ -8,7 +8,7 @@
 //     earlier Grant that is still on its way can bring it to life again.
 //
 // Everything else is optional and is found by type assertion: [Lister], [Renewer], [Narrower], [Marker],
-// [Checker], [Clock], [Cleaner].
+// [Expirer], [Checker], [Clock], [Cleaner].
 //
 // [targettest]: https://pkg.go.dev/github.com/daypass/daypass/target/targettest
 package target
@@ -99,10 +99,16 @@ type Mark struct {
 	Epoch    int64  // counts the store's restores
 }
 
+// After reports whether m was left by a later broker than n: one of a later epoch, or of a later boot of the same. A
+// restore takes the count of boots back and that of epochs on.
+func (m Mark) After(n Mark) bool {
+	return m.Epoch > n.Epoch || m.Epoch == n.Epoch && m.Boot > n.Boot
+}
+
 // Marker keeps a [Mark] at the target.
 type Marker interface {
 	// Mark returns the mark found at the target, the zero Mark where there is none, and replaces it by m unless
-	// the one found is of another target or of a later boot or epoch.
+	// the one found is of another target or comes [Mark.After] m.
 	Mark(ctx context.Context, m Mark) (seen Mark, err error)
 }
 

@@ -106,7 +106,8 @@ type Member struct {
 	draining    bool
 	roles       map[string]json.RawMessage // what each role holds now; replaced whole
 	narrowed    bool                       // no credential is known to hold more
-	quarantined time.Time                  // nothing that the store does not know is destroyed before then
+	met         bool                       // the mark there was compared with the store
+	quarantined time.Time                  // nothing that the store does not know is destroyed before then, but at its expiry
 	swept       time.Time
 	residue     target.Residue
 }

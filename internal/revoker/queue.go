@@ -68,12 +68,9 @@ func (q *queue) start(ctx context.Context, inFlight map[lease.ID]bool) (started 
 		q.revoker.log.Error("read the revocations that are due", "target", q.member.name, "err", err)
 		return false, time.Second
 	}
+	met := q.member.hasMet()
 	for _, l := range due {
-		if inFlight[l.ID] {
-			continue
-		}
-		if until, held := q.member.holdsBack(l, q.revoker.clock.Now()); held {
-			q.hold(ctx, l, until)
+		if inFlight[l.ID] || !met && doubtful(l) {
 			continue
 		}
 		select {
@@ -88,10 +85,10 @@ func (q *queue) start(ctx context.Context, inFlight map[lease.ID]bool) (started 
 	return started, next
 }
 
-// hold puts a lease off until its target leaves quarantine.
+// hold puts a lease off that a restored store may be wrong about.
 func (q *queue) hold(ctx context.Context, l store.Lease, until time.Time) {
 	err := q.revoker.store.Update(ctx, func(tx *store.Tx) error {
-		return tx.Retry(l.ID, l.Attempt, until, "held back: the store was restored, and the lease may have been renewed after the backup")
+		return tx.Retry(l.ID, l.Attempt, until, "held back: the store was restored, and the credential lives at the target")
 	})
 	if err != nil {
 		q.revoker.log.Error("hold a revocation back", "lease", l.ID, "target", q.member.name, "err", err)
@@ -157,6 +154,10 @@ func (q *queue) attempt(ctx context.Context, l store.Lease) {
 		q.done <- l.ID
 	}()
 	ctx = context.WithoutCancel(ctx)
+	if again, held := q.look(ctx, l); held {
+		q.hold(ctx, l, again)
+		return
+	}
 	err := q.call(ctx, l)
 	ctx, cancel := context.WithTimeout(ctx, recordTime)
 	defer cancel()
@@ -165,6 +166,13 @@ func (q *queue) attempt(ctx context.Context, l store.Lease) {
 		return
 	}
 	q.prove(ctx, l)
+}
+
+// look is [Revoker.heldBack] within the time of a call.
+func (q *queue) look(ctx context.Context, l store.Lease) (again time.Time, held bool) {
+	ctx, cancel := context.WithTimeout(ctx, revokeTime)
+	defer cancel()
+	return q.revoker.heldBack(ctx, q.member, l)
 }
 
 func (q *queue) call(ctx context.Context, l store.Lease) error {

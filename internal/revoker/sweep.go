@@ -17,6 +17,7 @@ const sweepTime = 10 * time.Minute
 // runSweeps reconciles one target at once and then from time to time, until it leaves the fleet.
 func (r *Revoker) runSweeps(ctx context.Context, m *Member) {
 	s := &sweep{revoker: r, member: m, noted: map[string]bool{}}
+	var begun time.Time
 	wait := time.Duration(0)
 	for {
 		timer := time.NewTimer(wait)
@@ -32,10 +33,19 @@ func (r *Revoker) runSweeps(ctx context.Context, m *Member) {
 		if !r.awaitClaim(ctx, m.name, m.retired) {
 			return
 		}
+		if begun.IsZero() {
+			begun = time.Now()
+		}
 		wait = r.sweepEvery
 		if err := s.run(ctx); err != nil && ctx.Err() == nil {
 			r.log.Warn("a target could not be reconciled", "target", m.name, "err", err)
 			wait = min(wait, 30*time.Second)
+		}
+		if time.Since(begun) > meetTime {
+			m.meet() // a target whose mark cannot be had must not keep what expired for ever
+		}
+		if !s.again.IsZero() {
+			wait = max(time.Second, min(wait, s.again.Sub(r.clock.Now())))
 		}
 	}
 }
@@ -50,13 +60,15 @@ type sweep struct {
 	revoker *Revoker
 	member  *Member
 	noted   map[string]bool // missing leases that are on the record already
+	again   time.Time       // when the first of the credentials that were spared expires; zero where none was
 }
 
 // run makes one pass: mark, strays, missing, remains.
 func (s *sweep) run(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, sweepTime)
 	defer cancel()
-	if err := s.mark(ctx); err != nil {
+	s.again = time.Time{}
+	if err := s.meet(ctx); err != nil {
 		return err
 	}
 	if lister, ok := s.member.target.(target.Lister); ok {
@@ -74,86 +86,6 @@ func (s *sweep) run(ctx context.Context) error {
 	}
 	s.member.sweptAt(s.revoker.clock.Now())
 	return nil
-}
-
-// mark leaves this boot's mark at the target. A target that has seen a later boot or epoch than this store knows
-// tells that the store was restored or copied: a new epoch is opened, and until every credential that the lost
-// records may speak of has expired by itself, nothing unknown to the store is destroyed there.
-func (s *sweep) mark(ctx context.Context) error {
-	marker, ok := s.member.target.(target.Marker)
-	if !ok {
-		return nil
-	}
-	mine, err := s.revoker.Mark(ctx, s.member.name)
-	if err != nil {
-		return err
-	}
-	if err := s.recallQuarantine(ctx); err != nil {
-		return err
-	}
-	seen, err := marker.Mark(ctx, mine)
-	if err != nil {
-		return err
-	}
-	if !newer(seen, mine) {
-		return nil
-	}
-	until := s.revoker.clock.Now().Add(s.revoker.quarantine())
-	if err := s.revoker.openEpoch(ctx, s.member.name, seen, until); err != nil {
-		return err
-	}
-	s.member.quarantine(until)
-	s.revoker.log.Error("this store is older than the target remembers: it was restored or copied; nothing unknown to it is destroyed there for now",
-		"target", s.member.name, "seen_boot", seen.Boot, "boot", mine.Boot, "until", until)
-	if mine, err = s.revoker.Mark(ctx, s.member.name); err != nil {
-		return err
-	}
-	_, err = marker.Mark(ctx, mine)
-	return err
-}
-
-// recallQuarantine takes up a quarantine that an earlier boot began.
-func (s *sweep) recallQuarantine(ctx context.Context) error {
-	var until time.Time
-	err := s.revoker.store.View(ctx, func(tx *store.Tx) (err error) {
-		until, err = tx.Quarantine(s.member.name)
-		return err
-	})
-	if err == nil {
-		s.member.quarantine(until)
-	}
-	return err
-}
-
-// Mark returns the mark of this boot for a target.
-func (r *Revoker) Mark(ctx context.Context, targetName string) (target.Mark, error) {
-	m := target.Mark{Instance: r.store.Instance(), Epoch: r.store.Epoch()}
-	err := r.store.Update(ctx, func(tx *store.Tx) (err error) {
-		// The newest boot and not ours: a target that has seen another process of this store has seen nothing strange.
-		if m.Boot, err = tx.NewestBoot(); err != nil {
-			return err
-		}
-		m.Target, _, err = tx.TargetMark(targetName)
-		return err
-	})
-	return m, err
-}
-
-// openEpoch makes this store newer than what the target has seen, and remembers to hold back from it.
-func (r *Revoker) openEpoch(ctx context.Context, targetName string, seen target.Mark, until time.Time) error {
-	return r.store.Update(ctx, func(tx *store.Tx) error {
-		if err := tx.RaiseEpoch(seen.Epoch); err != nil {
-			return err
-		}
-		return tx.SetQuarantine(targetName, until)
-	})
-}
-
-func newer(seen, mine target.Mark) bool {
-	if seen.Instance != mine.Instance || seen.Target != mine.Target {
-		return false
-	}
-	return seen.Epoch > mine.Epoch || seen.Epoch == mine.Epoch && seen.Boot > mine.Boot
 }
 
 // reconcile destroys strays and notes missing leases. For strays the target is listed before the store is read,
@@ -216,9 +148,10 @@ func (s *sweep) judge(ctx context.Context, id string, begun time.Time) error {
 	if err != nil || known.ID != "" && (known.State.MayLive() || !known.RevokedAt.Before(begun)) {
 		return err
 	}
-	if s.member.inQuarantine(s.revoker.clock.Now()) {
-		s.revoker.log.Warn("a stray is kept: the target is in quarantine", "lease", id, "target", s.member.name)
-		return nil
+	if known.ID == "" {
+		if spared, err := s.spare(ctx, id); err != nil || spared {
+			return err
+		}
 	}
 	s.revoker.log.Warn("a stray is destroyed", "lease", id, "target", s.member.name)
 	s.revoker.figures.strays.WithLabelValues(s.member.name).Inc()
@@ -263,28 +196,6 @@ func (s *sweep) record(ctx context.Context, event ledger.Event, id string) error
 		_, err := tx.Append(ledger.Entry{Time: now, Event: event, Lease: id, Target: s.member.name})
 		return err
 	})
-}
-
-// quarantine keeps what is unknown to the store alive at the target until a time.
-func (m *Member) quarantine(until time.Time) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.quarantined = until
-}
-
-func (m *Member) inQuarantine(now time.Time) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return now.Before(m.quarantined)
-}
-
-// holdsBack reports whether, and until when, a lease must not be revoked: in quarantine a lease that expired by a
-// restored store's word may have been renewed after the backup, up to the end of its renewable life.
-func (m *Member) holdsBack(l store.Lease, now time.Time) (until time.Time, held bool) {
-	if l.Reason != lease.Expired || !m.inQuarantine(now) || !now.Before(l.RenewableUntil) {
-		return time.Time{}, false
-	}
-	return l.RenewableUntil, true
 }
 
 func (m *Member) settle(residue target.Residue) {

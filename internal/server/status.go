@@ -125,7 +125,7 @@ func targetStatus(out *api.Status, h revoker.Health) *api.TargetStatus {
 		t.Health = healthOK
 	}
 	if !h.Quarantined.IsZero() {
-		out.Warnings = append(out.Warnings, fmt.Sprintf("target %q remembers a later time than the store: nothing unknown is destroyed there before %s", h.Name, api.At(h.Quarantined)))
+		out.Warnings = append(out.Warnings, fmt.Sprintf("the store was restored: until %[2]s what it does not know at target %[1]q lives to its own expiry", h.Name, api.At(h.Quarantined)))
 	}
 	if h.Residue.Objects > 0 {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("target %q holds %d objects that dead leases own", h.Name, h.Residue.Objects))

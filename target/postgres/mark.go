@@ -59,9 +59,6 @@ func (p *Postgres) writeMark(ctx context.Context, c *conn, mark target.Mark) err
 	return nil
 }
 
-// newer reports whether a broker later than ours has been here.
-func newer(seen, ours target.Mark) bool { return seen.Boot > ours.Boot || seen.Epoch > ours.Epoch }
-
 // meet makes sure, once for each connection of the boss, that this server is the one we mean. The token is held.
 func (p *Postgres) meet(ctx context.Context) error {
 	b := &p.boss
@@ -77,7 +74,7 @@ func (p *Postgres) meet(ctx context.Context) error {
 		return fmt.Errorf("%s lacks our mark: it is not the server that this target was: %w: %w", p.place.title(), errElsewhere, target.ErrNotDone)
 	case seen != target.Mark{} && (seen.Instance != b.mark.Instance || seen.Target != b.mark.Target):
 		return fmt.Errorf("%s bears the mark of target %q: %w: %w", p.place.title(), seen.Target, errElsewhere, target.ErrNotDone)
-	case newer(seen, b.mark):
+	case seen.After(b.mark):
 		// What that means for leases is the caller's to decide, by Mark.
 		p.log.WarnContext(ctx, "a later boot or epoch has been at this target", "target", p.place.title(), "boot", seen.Boot, "epoch", seen.Epoch)
 	case seen != b.mark:
@@ -100,7 +97,7 @@ func (p *Postgres) Mark(ctx context.Context, m target.Mark) (target.Mark, error)
 			return err
 		}
 		stranger := seen != target.Mark{} && (seen.Instance != m.Instance || seen.Target != m.Target)
-		if stranger || newer(seen, m) {
+		if stranger || seen.After(m) {
 			return nil
 		}
 		if err := p.writeMark(ctx, c, m); err != nil {

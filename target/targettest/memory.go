@@ -305,7 +305,7 @@ func (m *Memory) Mark(ctx context.Context, mark target.Mark) (target.Mark, error
 	defer s.mu.Unlock()
 	seen := s.mark
 	other := seen != (target.Mark{}) && (seen.Instance != mark.Instance || seen.Target != mark.Target)
-	if !other && seen.Boot <= mark.Boot && seen.Epoch <= mark.Epoch {
+	if !other && !seen.After(mark) {
 		s.mark = mark
 	}
 	return seen, nil

@@ -165,8 +165,10 @@ func marks(t *testing.T, s *suite) {
 	see("another target", stranger, later)
 	restored := later
 	restored.Epoch++
+	restored.Boot = base.Boot // a restored store begins to count its boots again where the backup was made
 	see("a later epoch", restored, later)
-	see("back", base, restored)
+	see("back", later, restored)
+	see("again in the later epoch", restored, restored)
 }
 
 func clockRuns(t *testing.T, s *suite) {

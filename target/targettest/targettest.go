@@ -87,12 +87,13 @@ const (
 	Marking     Capability = "marking"
 	Checking    Capability = "checking"
 	Clocks      Capability = "clock"
+	Expiries    Capability = "expiries"
 	Cleaning    Capability = "cleaning"
 )
 
 // Capabilities lists all capabilities.
 func Capabilities() []Capability {
-	return []Capability{Restriction, Sessions, Expiry, LostAnswers, LateGrants, Listing, Renewal, Narrowing, Marking, Checking, Clocks, Cleaning}
+	return []Capability{Restriction, Sessions, Expiry, LostAnswers, LateGrants, Listing, Renewal, Narrowing, Marking, Checking, Clocks, Expiries, Cleaning}
 }
 
 // testCase is one sentence of the contract.
@@ -138,6 +139,7 @@ func cases() []testCase {
 		{"rights that are nonsense do nothing and say so", "", nonsenseRights},
 		{"the target itself ends the credential in time", Expiry, expires},
 		{"renewal moves the expiry", Renewal, renewMoves},
+		{"the target tells until when a credential lives", Expiries, tellsExpiry},
 		{"renewal never revives", Renewal, renewNeverRevives},
 		{"narrowing a role reaches its live leases and no others, widening none", Narrowing, narrows},
 		{"leases lists exactly the live ones", Listing, listsLive},
