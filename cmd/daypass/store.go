@@ -1,0 +1,148 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/server"
+)
+
+func (a *app) storeCommand() *cobra.Command {
+	c := &cobra.Command{Use: "store", Short: "back the store up and restore it", RunE: a.group, Args: cobra.ArbitraryArgs}
+	c.AddCommand(a.backupCommand(), a.restoreCommand())
+	return c
+}
+
+// copied is a backup or a restore as programs read it.
+type copied struct {
+	File     string   `json:"file"`
+	Bytes    int64    `json:"bytes"`
+	Instance string   `json:"instance"`
+	Boot     int64    `json:"boot"`
+	Epoch    int64    `json:"epoch"`
+	Entries  int64    `json:"ledger_entries"`
+	Last     api.Time `json:"last_entry_at"`
+	Live     int      `json:"live_leases"`
+	Key      string   `json:"ledger_key"`
+	Aside    string   `json:"set_aside,omitempty"`
+}
+
+func (a *app) showCopied(file string, c server.Copied) error {
+	if absolute, err := filepath.Abs(file); err == nil {
+		file = absolute
+	}
+	out := copied{file, c.Bytes, c.Facts.Instance, c.Facts.Boot, c.Facts.Epoch, c.Facts.Entries, api.At(c.Facts.Last), c.Facts.Live, c.Facts.Key, c.Aside}
+	return a.show(out, func() {
+		a.facts(fact{"backup", clean(out.File)}, fact{"size", mebibytes(out.Bytes)}, fact{"instance", clean(out.Instance)},
+			fact{"ledger", strconv.FormatInt(out.Entries, 10) + " entries"}, fact{"last entry", a.stamp(out.Last)},
+			fact{"live leases", strconv.Itoa(out.Live)}, fact{"set aside", clean(out.Aside)})
+	})
+}
+
+func (a *app) backupCommand() *cobra.Command {
+	var config string
+	c := &cobra.Command{
+		Use: "backup FILE", Short: "write a copy of the store, while the server runs or not", Args: exactly("FILE"),
+		Long: wrap(`Run it on the server's machine, as the user that the server runs as. The server is not stopped and not asked.
+			FILE holds the store as it was at one moment. It appears whole and verified, or not at all: the database is checked
+			page by page, and the ledger's head against its tree and its signature. It has mode 0600. An existing file is not
+			overwritten.
+
+			The master key is not in it: keep a copy of that elsewhere. Who has both has the ledger's signing key.
+
+			What is in it: all leases, decisions, locks, access revisions and the ledger; no credentials, for those are never
+			stored. A backup is put back with daypass store restore, and in no other way.`),
+		Example: `daypass store backup /var/backups/daypass-2026-01-02
+daypass store backup ./daypass.backup --output json`,
+		RunE: func(c *cobra.Command, args []string) error {
+			cfg, err := server.Load(config)
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			watch, end := a.meter("copying the store")
+			made, err := server.Backup(ctx, cfg, args[0], watch)
+			end()
+			if err != nil {
+				return err
+			}
+			defer a.tell("verified. the master key %s is not in it: keep a copy of that apart from this file", clean(cfg.MasterKey))
+			return a.showCopied(args[0], made)
+		},
+	}
+	a.addConfig(c, &config)
+	return c
+}
+
+func (a *app) restoreCommand() *cobra.Command {
+	var config string
+	var setAside bool
+	c := &cobra.Command{
+		Use: "restore FILE", Short: "put a backup in the place of the store, while the server is stopped", Args: exactly("FILE"),
+		Long: wrap(`FILE is what daypass store backup wrote, or a plain copy of a store with its -wal file beside it. It is checked,
+			also that the master key opens it, and copied; FILE itself stays as it is. A store that is in the place is left alone,
+			and --set-aside moves it away with its log; nothing is deleted.
+
+			The store knows then that it is older than the world. The next start opens a new epoch: it gives leases as ever, and
+			for a day, or for the longest life of a lease, ends nothing on the word of the backup alone. A credential that the
+			backup does not know lives to its own expiry at the target, and is destroyed then; a lease that was renewed
+			after the backup lives as long as the target says.
+
+			What happened after the backup is not in it: locks, access revisions, key rotations, ends of leases. Place locks
+			again that must stand.`),
+		Example: "daypass store restore /var/backups/daypass-2026-01-02 --set-aside",
+		RunE: func(c *cobra.Command, args []string) error {
+			cfg, err := server.Load(config)
+			if err != nil {
+				return err
+			}
+			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			watch, end := a.meter("copying the backup")
+			done, err := server.Restore(ctx, cfg, args[0], setAside, watch)
+			end()
+			if err != nil {
+				return err
+			}
+			defer a.hint("before you let workloads in: place again the locks, and apply again the access revisions, that came after the backup")
+			return a.showCopied(args[0], done)
+		},
+	}
+	a.addConfig(c, &config)
+	c.Flags().BoolVar(&setAside, "set-aside", false, "move the store that is there to STORE.aside-TIME first")
+	return c
+}
+
+// meter returns what shows how far a copy is, on a terminal and where it takes long, and what ends that.
+func (a *app) meter(what string) (watch func(done, all int64), end func()) {
+	file, ok := a.stderr.(*os.File)
+	if a.quiet || !ok || !term.IsTerminal(int(file.Fd())) {
+		return nil, func() {}
+	}
+	begun, shown := a.now(), false
+	watch = func(done, all int64) {
+		if a.now().Sub(begun) < time.Second {
+			return
+		}
+		shown = true
+		fmt.Fprintf(a.err, "\r%s %s: %s of %s ", faint("daypass:"), what, mebibytes(done), mebibytes(all))
+	}
+	return watch, func() {
+		if shown {
+			fmt.Fprintln(a.err)
+		}
+	}
+}
+
+// mebibytes tells a size.
+func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
