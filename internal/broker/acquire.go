@@ -453,7 +453,7 @@ func endedMeanwhile(tx *store.Tx, id lease.ID) error {
 // pending or active, and the revoker ends it at its expiry or at the next start.
 func (b *Broker) abandon(ctx context.Context, a *acquisition, reason lease.Reason) {
 	if err := b.endLease(ctx, a.lease.ID, reason); err != nil {
-		b.log.Error("end a lease that was not handed out", "lease", a.lease.ID, "target", a.lease.Target, "err", err)
+		b.logOf(a.request.Origin).Error("end a lease that was not handed out", "lease", a.lease.ID, "target", a.lease.Target, "err", err)
 	}
 }
 

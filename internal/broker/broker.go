@@ -129,6 +129,14 @@ func New(cfg Config) *Broker {
 	return b
 }
 
+// logOf is the log of what a request asked for: its lines carry the request's ID. What nobody asked for has none.
+func (b *Broker) logOf(o Origin) *slog.Logger {
+	if o.Request == "" {
+		return b.log
+	}
+	return b.log.With("request", o.Request)
+}
+
 // View returns the active access revision, or nil when there is none.
 func (b *Broker) View() *View { return b.view.Load() }
 

@@ -136,7 +136,7 @@ func (b *Broker) activateRevision(ctx context.Context, who actor, view *View, fr
 	}
 	// The revision is active: it must serve, whether or not the administrator still listens.
 	notes, err := b.serve(context.WithoutCancel(ctx), view)
-	b.log.Info("an access revision was activated", "revision", view.Revision, "by", who.name, "notes", notes)
+	b.logOf(who.origin).Info("an access revision was activated", "revision", view.Revision, "by", who.name, "notes", notes)
 	return Applied{Revision: done, Notes: notes}, err
 }
 

@@ -48,7 +48,7 @@ func (b *Broker) Lock(ctx context.Context, c Caller, request LockRequest) (store
 	if err != nil {
 		return lock, err
 	}
-	b.log.Warn("a lock was placed", "lock", lock.ID, "by", lock.CreatedBy, "hits", lock.Hits, "reason", lock.Reason)
+	b.logOf(who.origin).Warn("a lock was placed", "lock", lock.ID, "by", lock.CreatedBy, "hits", lock.Hits, "reason", lock.Reason)
 	b.revoker.Enforce()
 	return lock, nil
 }
@@ -139,7 +139,7 @@ func (b *Broker) Unlock(ctx context.Context, c Caller, id string) (lock store.Lo
 		return err
 	})
 	if err == nil {
-		b.log.Warn("a lock was lifted", "lock", id, "by", who.name)
+		b.logOf(who.origin).Warn("a lock was lifted", "lock", id, "by", who.name)
 	}
 	return lock, err
 }

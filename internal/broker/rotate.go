@@ -35,6 +35,6 @@ func (b *Broker) RotateKey(ctx context.Context, c Caller) (done Rotated, err err
 	if err != nil {
 		return Rotated{}, err
 	}
-	b.log.Warn("the ledger's key was rotated", "key", done.Key, "by", who.name, "entry", done.Entry)
+	b.logOf(who.origin).Warn("the ledger's key was rotated", "key", done.Key, "by", who.name, "entry", done.Entry)
 	return done, nil
 }
