@@ -13,6 +13,7 @@ type Status struct {
 	Leases    LeaseCounts    `json:"leases"`
 	Locks     int            `json:"locks" doc:"locks in force"`
 	Servers   []ServerStatus `json:"servers,omitempty" doc:"that share the store, where several can"`
+	Queues    QueueStatus    `json:"queues"`
 	Targets   []TargetStatus `json:"targets"`
 	Issuers   []IssuerStatus `json:"issuers"`
 	Ledger    LedgerStatus   `json:"ledger"`
@@ -26,6 +27,12 @@ type ServerStatus struct {
 	SeenAt Time     `json:"seen_at" doc:"when it last showed life, by the store's clock"`
 	Self   bool     `json:"self,omitempty" doc:"it is the one that answers"`
 	Keeps  []string `json:"keeps,omitempty" doc:"the targets whose revocations and sweeps are its work now"`
+}
+
+// QueueStatus is the work that waits, beside what waits for one target.
+type QueueStatus struct {
+	Store       int   `json:"store" doc:"updates that wait for the store's writer"`
+	ExpiredFrom *Time `json:"expired_from,omitempty" doc:"expiry of the oldest active lease that has passed it; absent while none has"`
 }
 
 // LeaseCounts counts leases by state. Revoked ones are history and are not counted.
@@ -43,6 +50,8 @@ type TargetStatus struct {
 	Draining       bool        `json:"draining,omitempty" doc:"it left the access configuration and only revokes"`
 	Leases         LeaseCounts `json:"leases"`
 	OldestRevoking *Time       `json:"oldest_revoking,omitempty" doc:"since when the oldest lease waits for the proof of its end"`
+	DueFrom        *Time       `json:"due_from,omitempty" doc:"since when the oldest revocation that is due waits for its next attempt; absent while none is due"`
+	RetryAt        *Time       `json:"retry_at,omitempty" doc:"when a target that does not answer is asked again"`
 	Error          string      `json:"error,omitempty" doc:"what the last failed call said"`
 }
 

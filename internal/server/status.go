@@ -35,6 +35,7 @@ func (s *Server) Status(ctx context.Context) (api.Status, error) {
 		Ledger: api.LedgerStatus{Origin: signer.Origin(), Key: signer.VerifierKey()},
 	}
 	var tallies []store.TargetTally
+	due := map[string]*api.Time{}
 	err := s.store.View(ctx, func(tx *store.Tx) (err error) {
 		if tallies, err = tx.Targets(); err != nil {
 			return err
@@ -46,6 +47,14 @@ func (s *Server) Status(ctx context.Context) (api.Status, error) {
 		out.Locks = len(locks)
 		if err := s.addServers(&out, tx); err != nil {
 			return err
+		}
+		if out.Queues.ExpiredFrom, err = passed(now)(tx.NextExpiry()); err != nil {
+			return err
+		}
+		for _, t := range tallies {
+			if due[t.Target], err = passed(now)(tx.NextDue(t.Target)); err != nil {
+				return err
+			}
 		}
 		out.Ledger.Size, err = tx.LedgerSize()
 		return err
@@ -59,7 +68,8 @@ func (s *Server) Status(ctx context.Context) (api.Status, error) {
 	reasons := s.ready.reasons(ctx)
 	out.Ready = len(reasons) == 0
 	out.Warnings = reasons
-	s.addTargets(&out, tallies, now)
+	out.Queues.Store = s.store.Waiting()
+	s.addTargets(&out, tallies, due, now)
 	s.addIssuers(&out)
 	if off, jumped := s.clock.Jumped(); jumped {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("the wall clock jumped by %s; expiries are held back until a target's clock confirms it", off.Round(time.Second)))
@@ -81,11 +91,22 @@ func (s *Server) addServers(out *api.Status, tx *store.Tx) error {
 	return err
 }
 
+// passed gives a time of the store where it has passed, and nil where it has not or there is none.
+func passed(now time.Time) func(at time.Time, some bool, err error) (*api.Time, error) {
+	return func(at time.Time, some bool, err error) (*api.Time, error) {
+		if err != nil || !some || at.After(now) {
+			return nil, err
+		}
+		t := api.At(at)
+		return &t, nil
+	}
+}
+
 // addTargets adds the targets of the fleet, and those that leases live at and that are not in it.
-func (s *Server) addTargets(out *api.Status, tallies []store.TargetTally, now time.Time) {
+func (s *Server) addTargets(out *api.Status, tallies []store.TargetTally, due map[string]*api.Time, now time.Time) {
 	byName := map[string]*api.TargetStatus{}
 	for _, m := range s.fleet.Members() {
-		byName[m.Name()] = targetStatus(out, m.Health(now))
+		byName[m.Name()] = targetStatus(out, m.Health(now), now)
 	}
 	for name, why := range s.builder.faults() {
 		byName[name] = &api.TargetStatus{Name: name, Health: healthFailing, Error: why}
@@ -97,6 +118,7 @@ func (s *Server) addTargets(out *api.Status, tallies []store.TargetTally, now ti
 			t = &api.TargetStatus{Name: tally.Target, Health: healthUnknown}
 			byName[tally.Target] = t
 		}
+		t.DueFrom = due[tally.Target]
 		t.Leases = api.LeaseCounts{Pending: tally.Pending, Active: tally.Active, Revoking: tally.Revoking}
 		out.Leases.Pending += tally.Pending
 		out.Leases.Active += tally.Active
@@ -116,13 +138,17 @@ func (s *Server) addTargets(out *api.Status, tallies []store.TargetTally, now ti
 }
 
 // targetStatus is the health of one target, with a warning where it calls for one.
-func targetStatus(out *api.Status, h revoker.Health) *api.TargetStatus {
+func targetStatus(out *api.Status, h revoker.Health, now time.Time) *api.TargetStatus {
 	t := &api.TargetStatus{Name: h.Name, Kind: h.Kind, Health: healthUnknown, Draining: h.Draining, Error: h.LastError}
 	switch {
 	case h.Unreachable || h.LastError != "":
 		t.Health = healthFailing
 	case !h.Swept.IsZero():
 		t.Health = healthOK
+	}
+	if h.Unreachable {
+		retry := api.At(now.Add(h.RetryIn))
+		t.RetryAt = &retry
 	}
 	if !h.Quarantined.IsZero() {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("the store was restored: until %[2]s what it does not know at target %[1]q lives to its own expiry", h.Name, api.At(h.Quarantined)))
