@@ -37,7 +37,7 @@ func (tx *Tx) PutDecision(d Decision) (commitment ledger.Hash, err error) {
 	if len(d.Salt) == 0 {
 		d.Salt = ledger.NewSalt()
 	}
-	_, err = tx.write(putDecision, d.ID, micros(d.At), d.Revision, d.Issuer, d.IssuerURL, d.Subject, d.Action,
+	err = tx.put(putDecision, d.ID, micros(d.At), d.Revision, d.Issuer, d.IssuerURL, d.Subject, d.Action,
 		d.Resource, d.Outcome, blob(d.Reasons), blob(d.Input), d.Salt, d.Lease, max(d.Count, 1))
 	if err != nil {
 		return ledger.Hash{}, failed("keep decision "+d.ID, err)

@@ -20,6 +20,10 @@ type Dialect interface {
 	Clock() string
 	// Schema replaces the words BYTES, SERIAL_KEY and POSITION_KEY in the text of a migration.
 	Schema(text string) string
+	// Send runs writes in their order on a connection of Writer, in as few round trips as it can, and returns how many
+	// rows each changed. Where the database has no pipelines it uses exec; see [OneByOne].
+	Send(ctx context.Context, conn *sql.Conn, statements []Statement,
+		exec func(context.Context, string, ...any) (sql.Result, error)) ([]int64, error)
 	// Classify says what a failed statement or commit means for what was asked.
 	Classify(err error) Failure
 	// Alone runs fn while no other process runs one of its own on this database.

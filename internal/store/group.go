@@ -21,6 +21,10 @@ type group struct {
 	deltas  map[Scope]*Tally // what the group adds to them
 	journal []moved          // how deltas came to be, to undo one member's part
 
+	careful bool     // every statement at once and every member behind a savepoint
+	queued  []queued // writes that were not sent yet
+	missed  bool     // one of them did not do what it should
+
 	seen seen // what was read once for all members
 
 	rotation *Rotation // the change of the ledger's key that a member asked for
@@ -52,9 +56,9 @@ type moved struct {
 	from, to lease.State
 }
 
-func newGroup(w *writer) *group {
+func newGroup(w *writer, careful bool) *group {
 	w.groups++
-	return &group{writer: w, number: w.groups, full: w.full, tree: w.tree, seen: w.seen, bases: map[Scope]Tally{}, deltas: map[Scope]*Tally{}}
+	return &group{writer: w, careful: careful, number: w.groups, full: w.full, tree: w.tree, seen: w.seen, bases: map[Scope]Tally{}, deltas: map[Scope]*Tally{}}
 }
 
 // note remembers an error after which the transaction cannot be committed.
@@ -80,16 +84,16 @@ func (g *group) verdictOf(err error) verdict {
 }
 
 // run calls the members' functions. Without care, the first that fails after writing asks for a redo.
-func (g *group) run(tx *Tx, members []*mutation, careful bool) (verdict, error) {
+func (g *group) run(tx *Tx, members []*mutation) (verdict, error) {
 	for _, m := range members {
-		if careful {
+		if g.careful {
 			if err := g.runCarefully(tx, m); err != nil {
 				return g.verdictOf(err), err
 			}
 		} else {
 			tx.renew()
 			m.err = g.writer.call(tx, m)
-			if (m.err != nil && tx.dirty || g.spoiled != nil) && g.broken == nil {
+			if (m.err != nil && tx.dirty || g.spoiled != nil || g.missed) && g.broken == nil {
 				return redo, nil
 			}
 			g.wrote = g.wrote || tx.dirty
@@ -166,11 +170,17 @@ func (g *group) finish(tx *Tx) (verdict, error) {
 		err = tx.sign(tx.store.Boot())
 	}
 	if err == nil {
+		err = tx.flush()
+	}
+	if err == nil {
 		return done, nil
 	}
 	if g.broken != nil {
 		err = errors.Join(err, g.broken)
 		return g.verdictOf(g.broken), err
+	}
+	if !g.careful {
+		return redo, nil // a member's write that waited for this may be what was refused
 	}
 	return split, err
 }

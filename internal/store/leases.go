@@ -108,7 +108,7 @@ func (tx *Tx) InsertLease(l *Lease) (leaf []byte, err error) {
 	if leaf, made.entry, err = tx.appendFor(&made, entry); err != nil {
 		return nil, err
 	}
-	_, err = tx.write(insertLease, string(l.ID), l.Role, l.Target, l.Issuer, l.IssuerURL, l.Subject, blob(l.Claims),
+	err = tx.put(insertLease, string(l.ID), l.Role, l.Target, l.Issuer, l.IssuerURL, l.Subject, blob(l.Claims),
 		l.Run, l.Decision, l.Revision, micros(l.CreatedAt), micros(l.ExpiresAt), micros(l.RenewableUntil),
 		micros(l.NativeUntil), l.Revocation, blob(l.TokenHash), l.KeyHash, l.BodyHash, flag(l.RenewByHandle),
 		made.Boot, made.entry)
@@ -165,7 +165,7 @@ func (tx *Tx) MoveAll(l *Lease, why Why, events ...lease.Event) (leaves [][]byte
 	if err != nil {
 		return nil, failed(op, err)
 	}
-	if changed != 1 {
+	if !changed {
 		return nil, stale(op)
 	}
 	tx.count(l, l.State, next.State)
@@ -209,17 +209,17 @@ func (l *Lease) entryOf(now time.Time) ledger.Entry {
 	return entry
 }
 
-func (tx *Tx) writeMove(from, to *Lease) (changed int64, err error) {
+func (tx *Tx) writeMove(from, to *Lease) (changed bool, err error) {
 	id, version := string(from.ID), from.Version
 	switch {
 	case to.State == lease.Active:
-		return tx.write(moveActive, id, version, to.Revocation, micros(to.ExpiresAt), micros(to.NativeUntil), to.entry)
+		return tx.change(moveActive, id, version, to.Revocation, micros(to.ExpiresAt), micros(to.NativeUntil), to.entry)
 	case to.State == lease.Revoking:
-		return tx.write(moveRevoking, id, version, string(to.Reason), micros(to.EndedAt), to.LastError, to.entry)
+		return tx.change(moveRevoking, id, version, string(to.Reason), micros(to.EndedAt), to.LastError, to.entry)
 	case from.State == lease.Revoking:
-		return tx.write(moveRevoked, id, version, micros(to.RevokedAt), to.entry)
+		return tx.change(moveRevoked, id, version, micros(to.RevokedAt), to.entry)
 	default:
-		return tx.write(moveDead, id, version, string(to.Reason), micros(to.EndedAt), to.entry)
+		return tx.change(moveDead, id, version, string(to.Reason), micros(to.EndedAt), to.entry)
 	}
 }
 

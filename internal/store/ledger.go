@@ -116,9 +116,9 @@ func (g *group) writeLedger(tx *Tx) error {
 	if err != nil {
 		return failed("write the ledger", err)
 	}
-	changed, err := tx.write(`update ledger_head set size = $1, checkpoint = $2 where id = 1 and size = $3`,
+	changed, err := tx.change(`update ledger_head set size = $1, checkpoint = $2 where id = 1 and size = $3`,
 		grown.size, checkpoint, g.tree.size)
-	if err == nil && changed != 1 {
+	if err == nil && !changed {
 		err = errors.New("someone else has appended to the ledger")
 	}
 	g.tree = grown
@@ -127,18 +127,17 @@ func (g *group) writeLedger(tx *Tx) error {
 
 func (g *group) writeLeaves(tx *Tx) error {
 	position := g.tree.size
-	args := make([]any, 0, 3*leafBatch)
 	for rest := g.leaves; len(rest) > 0; {
 		text, n := insertLeaf, 1
 		if len(rest) >= leafBatch {
 			text, n = insertLeaves, leafBatch
 		}
-		args = args[:0]
+		args := make([]any, 0, 3*n)
 		for _, leaf := range rest[:n] {
 			args = append(args, position, leaf.previous, leaf.bytes)
 			position++
 		}
-		if _, err := tx.write(text, args...); err != nil {
+		if err := tx.put(text, args...); err != nil {
 			return err
 		}
 		rest = rest[n:]
@@ -183,9 +182,8 @@ func (t *tree) add(stored []ledger.Hash, tx *Tx) error {
 }
 
 func (tx *Tx) writeTile(level int, t tile) error {
-	_, err := tx.write(`insert into ledger_tiles (level, n, hashes) values ($1, $2, $3)
+	return tx.put(`insert into ledger_tiles (level, n, hashes) values ($1, $2, $3)
 		on conflict (level, n) do update set hashes = excluded.hashes`, level, t.n, t.hashes)
-	return err
 }
 
 // ReadHashes returns stored hashes of the edge: those that the next append needs.

@@ -96,9 +96,11 @@ func (tx *Tx) Live(scope Scope) (int, error) {
 }
 
 func (tx *Tx) storedTally(scope Scope) (t Tally, err error) {
-	err = tx.one(`select pending, active, revoking from tallies
+	// A group writes its tallies at its end, so that none waits to be sent.
+	err = tx.oneRowAside(`select pending, active, revoking from tallies
 		where target = $1 and role = $2 and issuer_url = $3 and subject = $4`,
-		[]any{scope.Target, scope.Role, scope.IssuerURL, scope.Subject}, &t.Pending, &t.Active, &t.Revoking)
+		[]any{scope.Target, scope.Role, scope.IssuerURL, scope.Subject},
+		func(scan func(...any) error) error { return scan(&t.Pending, &t.Active, &t.Revoking) })
 	if errors.Is(err, sql.ErrNoRows) {
 		return Tally{}, nil
 	}
@@ -145,13 +147,13 @@ func (g *group) writeTallies(tx *Tx) error {
 		if len(sums) >= 7*tallyBatch {
 			text, n = addTallyx4, 7*tallyBatch
 		}
-		if _, err := tx.write(text, sums[:n]...); err != nil {
+		if err := tx.put(text, sums[:n]...); err != nil {
 			return failed("write the tallies", err)
 		}
 		sums = sums[n:]
 	}
 	for _, scope := range fallen {
-		if _, err := tx.write(dropTally, scope.Target, scope.Role, scope.IssuerURL, scope.Subject); err != nil {
+		if err := tx.put(dropTally, scope.Target, scope.Role, scope.IssuerURL, scope.Subject); err != nil {
 			return failed("write the tallies", err)
 		}
 	}

@@ -41,6 +41,9 @@ func (tx *Tx) write(text string, args ...any) (int64, error) {
 		return 0, fault.Wrap(fault.Internal, "write the store", "", errReadOnly)
 	}
 	tx.dirty = true
+	if err := tx.flush(); err != nil {
+		return 0, err
+	}
 	result, err := tx.exec(text, args...)
 	if err != nil {
 		return 0, err
@@ -55,6 +58,14 @@ func (tx *Tx) one(text string, args []any, dest ...any) error {
 
 // oneRow is one for what needs more than a list of destinations.
 func (tx *Tx) oneRow(text string, args []any, read func(scan func(...any) error) error) error {
+	if err := tx.flush(); err != nil {
+		return err
+	}
+	return tx.oneRowAside(text, args, read)
+}
+
+// oneRowAside is oneRow for what no queued write touches.
+func (tx *Tx) oneRowAside(text string, args []any, read func(scan func(...any) error) error) error {
 	stmt, err := tx.session.prepare(tx.ctx, text)
 	if err == nil {
 		err = read(stmt.QueryRowContext(tx.ctx, args...).Scan)
@@ -67,6 +78,9 @@ func (tx *Tx) oneRow(text string, args []any, read func(scan func(...any) error)
 
 // each calls scan for every row. scan must not use the transaction: the statement is still open.
 func (tx *Tx) each(text string, args []any, scan func(*sql.Rows) error) (err error) {
+	if err := tx.flush(); err != nil {
+		return err
+	}
 	defer func() {
 		if err != nil && tx.group != nil {
 			tx.group.note(err)

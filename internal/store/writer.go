@@ -244,9 +244,9 @@ func (w *writer) attempt(members []*mutation, careful bool) (verdict, error) {
 	if err := w.begin(ctx); err != nil {
 		return undone, err
 	}
-	g := newGroup(w)
+	g := newGroup(w, careful)
 	tx := &Tx{ctx: ctx, store: w.store, session: w.session, group: g}
-	v, err := g.run(tx, members, careful)
+	v, err := g.run(tx, members)
 	if v == done && !g.wrote {
 		w.keep(g)
 		return w.rollback(v, err)

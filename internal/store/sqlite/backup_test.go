@@ -46,7 +46,7 @@ func TestABackupOfABusyStoreIsWholeAndKeepsTheServerGoing(t *testing.T) {
 	for range 8 {
 		busy.Go(func() error {
 			for ctx.Err() == nil {
-				if err := acquire(s.Store); err != nil {
+				if err := storetest.Acquire(context.WithoutCancel(t.Context()), s.Store); err != nil {
 					return err
 				}
 			}
@@ -185,7 +185,7 @@ func TestABackupThatCannotBeMadeLeavesNothing(t *testing.T) {
 	storetest.Create(t, file)
 	s := storetest.Serve(t, file, nil)
 	for range 50 {
-		if err := acquire(s.Store); err != nil {
+		if err := storetest.Acquire(context.WithoutCancel(t.Context()), s.Store); err != nil {
 			t.Fatal(err)
 		}
 	}

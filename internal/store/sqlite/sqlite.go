@@ -220,6 +220,12 @@ func (d *dialect) Sole() bool       { return true }
 func (d *dialect) Snapshot() string { return "begin" }
 func (d *dialect) Clock() string    { return "cast(unixepoch('subsec') * 1000000 as integer)" }
 
+// Send has nowhere to send to.
+func (d *dialect) Send(ctx context.Context, _ *sql.Conn, statements []store.Statement,
+	exec func(context.Context, string, ...any) (sql.Result, error)) ([]int64, error) {
+	return store.OneByOne(ctx, statements, exec)
+}
+
 // Alone has nobody to keep out: a file has one owner.
 func (d *dialect) Alone(_ context.Context, fn func() error) error { return fn() }
 
