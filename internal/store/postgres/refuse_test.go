@@ -1,0 +1,113 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/daypass/daypass/internal/store"
+	"github.com/daypass/daypass/internal/store/postgres"
+	"github.com/daypass/daypass/internal/store/storetest"
+	"github.com/daypass/daypass/secret"
+)
+
+func (d database) do(t testing.TB, text string) {
+	t.Helper()
+	if err := d.server.Exec(context.WithoutCancel(t.Context()), d.name, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// refused opens and expects a refusal of a class that says something.
+func (d database) refused(t testing.TB, class error, says string) {
+	t.Helper()
+	s, err := d.Open(t.Context(), store.Options{Signer: storetest.Signer(t)}, nil)
+	if err == nil {
+		s.Close()
+	}
+	if !errors.Is(err, class) || !strings.Contains(fmt.Sprint(err), says) {
+		t.Errorf("got %v, want %v that says %q", err, class, says)
+	}
+	if strings.Contains(fmt.Sprint(err), password) {
+		t.Errorf("the error holds the password: %v", err)
+	}
+}
+
+func TestADatabaseThatCannotKeepTheStoreIsRefused(t *testing.T) {
+	t.Run("nothing there", func(t *testing.T) {
+		newDatabase(t, 15).refused(t, store.ErrAbsent, "daypass init")
+	})
+	t.Run("tables of someone else", func(t *testing.T) {
+		d := newDatabase(t, 15)
+		d.do(t, "create table orders (id int)")
+		d.refused(t, store.ErrForeign, "database or ?schema= of its own")
+		if err := d.Create(t.Context(), store.Options{Signer: storetest.Signer(t)}); !errors.Is(err, store.ErrForeign) {
+			t.Errorf("created among them: %v", err)
+		}
+	})
+	t.Run("a store that is there already", func(t *testing.T) {
+		d := newDatabase(t, 15)
+		storetest.Create(t, d)
+		if err := d.Create(t.Context(), store.Options{Signer: storetest.Signer(t)}); !errors.Is(err, store.ErrExists) {
+			t.Errorf("created again: %v", err)
+		}
+		storetest.Serve(t, d, nil)
+	})
+	t.Run("a store whose making was cut short", func(t *testing.T) {
+		d := newDatabase(t, 15)
+		storetest.Create(t, d)
+		d.do(t, "delete from ledger_head; delete from ledger_leaves; delete from ledger_tiles; delete from meta")
+		d.refused(t, store.ErrAbsent, "daypass init")
+		storetest.Create(t, d)
+		storetest.Serve(t, d, nil)
+	})
+	t.Run("a schema from the future", func(t *testing.T) {
+		d := newDatabase(t, 15)
+		storetest.Create(t, d)
+		d.do(t, "insert into goose_db_version (version_id, is_applied) values (99, true)")
+		d.refused(t, store.ErrNewer, "run the newer daypass")
+	})
+	t.Run("another encoding", func(t *testing.T) {
+		d := newDatabase(t, 15)
+		other := database{d.server, d.name + "_latin"}
+		d.do(t, "create database "+other.name+" owner "+login+" encoding 'LATIN1' template template0")
+		defer d.do(t, "drop database "+other.name+" with (force)")
+		other.refused(t, store.ErrForeign, "encoding 'UTF8'")
+	})
+	t.Run("a login that may create nothing", func(t *testing.T) {
+		d := newDatabase(t, 15)
+		d.do(t, "alter database "+d.name+" owner to postgres")
+		d.refused(t, store.ErrAccess, "grant create, usage")
+	})
+	t.Run("read only", func(t *testing.T) {
+		d := newDatabase(t, 15)
+		storetest.Create(t, d)
+		d.do(t, "alter database "+d.name+" set default_transaction_read_only = on")
+		d.refused(t, store.ErrAccess, "read only")
+	})
+	t.Run("a wrong password", func(t *testing.T) {
+		d := newDatabase(t, 15)
+		_, err := postgres.Open(t.Context(), d.url(), postgres.Options{Password: secret.New("not it"), Options: store.Options{Signer: storetest.Signer(t)}})
+		if !errors.Is(err, store.ErrAccess) || strings.Contains(fmt.Sprint(err), "not it") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// Two installations by mistake: the ledger has one key, and whoever has another one is told whose it is.
+func TestTwoInstallationsDoNotShareADatabase(t *testing.T) {
+	d := newDatabase(t, 15)
+	storetest.Create(t, d)
+	other, err := storetest.NextKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Create(t.Context(), store.Options{Signer: other.Signer}); !errors.Is(err, store.ErrExists) {
+		t.Errorf("the other installation made its store here: %v", err)
+	}
+	if _, err := d.Open(t.Context(), store.Options{Signer: other.Signer}, nil); !errors.Is(err, store.ErrWrongKey) {
+		t.Errorf("the other installation opened the store: %v", err)
+	}
+}
