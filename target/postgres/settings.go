@@ -123,7 +123,11 @@ func (s Settings) parse() (endpoint, error) {
 		}
 		e.port = uint16(port)
 	}
-	for name, values := range u.Query() {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return endpoint{}, wrong("url", "its parameters cannot be read")
+	}
+	for name, values := range query {
 		if len(values) != 1 {
 			return endpoint{}, wrong("url", "parameter %s is given twice", name)
 		}

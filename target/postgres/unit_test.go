@@ -25,7 +25,8 @@ func TestTheVerifierIsThatOfTheRFC(t *testing.T) {
 
 func TestURLsAreReadByAnAllowList(t *testing.T) {
 	for text, want := range map[string]string{
-		"postgres://daypass@db:5432/orders": "",
+		"postgres://daypass@db:5432/orders":                                                                                   "",
+		"postgres://daypass@db/orders?sslmode=verify-ca;channel_binding=require":                                              "cannot be read",
 		"postgres://daypass@db/orders?sslmode=verify-ca&require_auth=scram-sha-256&connect_timeout=3&channel_binding=require": "",
 		"postgres://daypass@/orders?host=/run/postgresql":                                                                     "",
 		"postgres://daypass@/orders?host=/run/postgresql&sslmode=disable":                                                     "",

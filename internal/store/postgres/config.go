@@ -64,7 +64,11 @@ func parse(text string) (p place, err error) {
 		local = local && (name == "localhost" || ip != nil && ip.IsLoopback())
 		p.hosts = append(p.hosts, net.JoinHostPort(name, port))
 	}
-	for name, values := range u.Query() {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return wrong("its parameters cannot be read")
+	}
+	for name, values := range query {
 		switch value := values[len(values)-1]; {
 		case len(values) > 1:
 			return wrong("parameter %s is given twice", name)

@@ -111,3 +111,59 @@ func TestTwoInstallationsDoNotShareADatabase(t *testing.T) {
 		t.Errorf("the other installation opened the store: %v", err)
 	}
 }
+
+// The environment, which others may set, decides nothing about the store.
+func TestTheEnvironmentDoesNotSayWhereTheStoreIs(t *testing.T) {
+	d := newDatabase(t, 15)
+	for name, value := range map[string]string{
+		"PGHOST": "192.0.2.1", "PGPORT": "1", "PGUSER": "postgres", "PGDATABASE": "postgres", "PGPASSWORD": "else", "PGSSLMODE": "require",
+		"PGOPTIONS": "-c search_path=elsewhere", "PGTARGETSESSIONATTRS": "standby", "PGSSLROOTCERT": "/nowhere",
+	} {
+		t.Setenv(name, value)
+	}
+	storetest.Create(t, d)
+	storetest.Serve(t, d, nil)
+	t.Setenv("PGSERVICE", "elsewhere")
+	if _, err := d.Open(t.Context(), store.Options{Signer: storetest.Signer(t)}, nil); err == nil || !strings.Contains(err.Error(), "PGSERVICE") {
+		t.Errorf("with a service: %v", err)
+	}
+}
+
+func TestAURLSaysWhereTheStoreIsAndNothingElse(t *testing.T) {
+	for text, says := range map[string]string{
+		"postgres://u@h/d": "", "postgres://u@h:5433,i:5434/d?schema=daypass": "", "postgres://u@[::1]:5432/d?sslmode=disable": "",
+		"postgres://u@127.0.0.1,localhost/d?sslmode=disable": "",
+		"mysql://u@h/d": "want postgres://", "postgres://h/d": "want postgres://", "postgres://u@h/": "want postgres://", "postgres://u@h/d/e": "want postgres://",
+		"postgres://u:p@h/d":                         "holds a password",
+		"postgres://u@h:0/d":                         "not a host and port",
+		"postgres://u@h:x/d":                         "not a",
+		"postgres://u@h,/d":                          "not a host and port",
+		"postgres://u@h/d?sslmode=disable":           "on this machine",
+		"postgres://u@localhost,h/d?sslmode=disable": "on this machine",
+		"postgres://u@h/d?sslmode=require":           "not taken",
+		"postgres://u@h/d?passfile=/etc/shadow":      "not taken",
+		"postgres://u@h/d?host=/tmp":                 "not taken",
+		"postgres://u@h/d?schema=a;drop":             "not",
+		"postgres://u@h/d?schema=a&schema=b":         "twice",
+		"postgres://u@h/d?schema=Daypass":            "not taken",
+	} {
+		err := postgres.Check(text)
+		if (err == nil) != (says == "") || err != nil && !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want %q", text, err, says)
+		}
+	}
+}
+
+func FuzzURL(f *testing.F) {
+	for _, seed := range []string{"postgres://u@h:5433,i/d?schema=s&sslmode=verify-full", "postgres://u:p@[::1]/d", "postgres://@/?", "postgres://a@b@c/d"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if postgres.Check(text) != nil {
+			return
+		}
+		if shown := postgres.Redacted(text); postgres.Check(shown) != nil && !strings.Contains(text, "sslmode=disable") {
+			t.Errorf("%q is taken, and %q, as which it is shown, is not", text, shown)
+		}
+	})
+}
