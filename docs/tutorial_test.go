@@ -73,18 +73,24 @@ func pattern(want string) *regexp.Regexp {
 }
 
 func TestTheTutorialDoesWhatItSays(t *testing.T) {
+	t.Parallel() // it mostly waits
 	page, err := os.ReadFile("tutorial/first-lease.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	clone := startPlayground(t)
-	all := commands(string(page))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	play(t, startPlayground(t), "", commands(string(page)), time.Minute)
+}
+
+// play runs the commands of a page in one shell in a clone, after a script that makes what the page takes for
+// granted, and compares what each prints with what the page says.
+func play(t *testing.T, clone, before string, all []command, during time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), during)
 	defer cancel()
 	shell := exec.CommandContext(ctx, "bash")
 	shell.Dir = clone
 	shell.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + clone, "NO_COLOR=1"}
-	shell.Stdin = strings.NewReader(script(all))
+	shell.Stdin = strings.NewReader(before + script(all))
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	shell.Cancel = func() error { return syscall.Kill(-shell.Process.Pid, syscall.SIGKILL) }
 	out, err := shell.CombinedOutput()

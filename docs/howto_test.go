@@ -1,0 +1,69 @@
+package docs_test
+
+import (
+	"os"
+	"testing"
+	"time"
+)
+
+// installation is what the pages of the how-to take for granted: a server of systemd's, workloads, a database. Here
+// it runs on the tutorial's playground.
+const installation = `
+source playground/env
+export PATH=$PWD/bin:$PATH DAYPASS_CONFIG=$PWD/daypass.yaml DAYPASS_SOCKET=$PWD/admin.sock DAYPASS_URL=http://$LISTEN
+mkdir -m 700 secrets access && cp playground/administrator-password secrets/orders-db
+cat > daypass.yaml <<END
+listen: $LISTEN
+socket: $PWD/admin.sock
+store: sqlite://$PWD/daypass.db
+master_key: file://$PWD/master.key
+secrets_dir: $PWD/secrets
+access: $PWD/access
+log: {format: text}
+END
+cat > access/orders.yaml <<END
+kind: Issuer
+name: github
+preset: github-actions
+oidc: {url: "$ISSUER"}
+---
+kind: Target
+name: orders-db
+postgres: {url: "postgres://daypass@$DATABASE/orders?sslmode=disable", password: {file: orders-db}}
+---
+kind: Role
+name: orders-readonly
+target: orders-db
+ttl: {default: 15m, max: 1h}
+postgres: {grants: [{privileges: [SELECT], on: tables, schema: public}]}
+END
+cat > access/orders.cedar <<'END'
+permit (principal is GitHub::Workload, action in [Action::"acquire", Action::"renew"], resource == Role::"orders-readonly");
+END
+systemctl() {
+    case "$1" in
+    start)
+        daypass serve 2>> serve.log & server=$!
+        until [ "$(curl -s -o answer -w '%{http_code}' $DAYPASS_URL/readyz)" = 200 ]; do sleep 0.1; done ;;
+    kill)
+        kill -KILL $server; wait $server ;;
+    stop)
+        kill $server; wait $server ;;
+    esac
+} 2>> systemctl.log
+logins() { psql $SUPERUSER -Atc "select count(*) from pg_roles where rolname like 'dp\_%' and rolcanlogin"; }
+trap 'kill $server; wait $server' EXIT
+daypass init > init.txt 2>&1
+sed -n "s/.*public key is \(.*\): keep it.*/\1/p" init.txt > ledger.vkey
+systemctl start daypass
+job main daypass acquire orders-readonly --quiet --output env > known.env
+`
+
+func TestTheRunbookOfBackupsDoesWhatItSays(t *testing.T) {
+	t.Parallel() // it mostly waits
+	page, err := os.ReadFile("howto/backup-and-restore.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	play(t, startPlayground(t), installation, commands(string(page)), 2*time.Minute)
+}
