@@ -12,7 +12,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -195,15 +194,12 @@ func (d *dialect) Alone(ctx context.Context, fn func() error) (err error) {
 	if err != nil {
 		return err
 	}
-	defer conn.Close() // the lock ends with the session at the latest
-	const key = "(hashtextextended(current_schema(), %s))"
-	lock := "select pg_advisory_lock" + fmt.Sprintf(key, strconv.Itoa(migrationLock))
-	if _, err := conn.ExecContext(ctx, lock); err != nil {
+	defer func() { err = errors.Join(err, conn.Close()) }() // the lock ends with the session at the latest
+	if _, err := conn.ExecContext(ctx, "select pg_advisory_lock(hashtextextended(current_schema(), $1))", int64(migrationLock)); err != nil {
 		return fmt.Errorf("wait for others to change the schema: %w", err)
 	}
 	defer func() {
-		unlock := "select pg_advisory_unlock" + fmt.Sprintf(key, strconv.Itoa(migrationLock))
-		_, undo := conn.ExecContext(context.WithoutCancel(ctx), unlock)
+		_, undo := conn.ExecContext(context.WithoutCancel(ctx), "select pg_advisory_unlock(hashtextextended(current_schema(), $1))", int64(migrationLock))
 		err = errors.Join(err, undo)
 	}()
 	return fn()
