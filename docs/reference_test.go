@@ -129,7 +129,10 @@ func TestReferenceOfMetrics(t *testing.T) {
 	page.WriteString("# Metrics\n\n" + generated)
 	page.WriteString("Served at `/metrics` as OpenMetrics: to this machine, and to administrators from elsewhere. Labels are names of the configuration and\n" +
 		"closed lists; never a subject or a claim.\n\n" +
-		"Alarm on `daypass_revoking_oldest_seconds`: a lease that waits for the proof of its credential's death should not wait long.\n\n" +
+		"Rate, errors and duration, per target and per issuer: `daypass_acquire_seconds`, `daypass_grant_seconds`, `daypass_revoke_seconds` with\n" +
+		"`daypass_revocations_total`, `daypass_verify_seconds`. Alarm first of all on `daypass_revoking_oldest_seconds`: a lease that waits for the\n" +
+		"proof of its credential's death should not wait long. [Alarms and a dashboard](../../deploy/README.md) are ready to use;\n" +
+		"[how to watch](../howto/operate.md).\n\n" +
 		"| Metric | Kind | Labels | Means |\n|---|---|---|---|\n")
 	all := metrics(t)
 	if len(all) < 10 {

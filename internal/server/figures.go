@@ -52,7 +52,7 @@ var (
 	buildDesc   = prometheus.NewDesc("daypass_build_info", "1, with the version that runs.", []string{"version"}, nil)
 	readyDesc   = prometheus.NewDesc("daypass_ready", "1 while leases can be acquired, as /readyz says.", nil, nil)
 	locksDesc   = prometheus.NewDesc("daypass_locks", "Locks in force.", nil, nil)
-	entriesDesc = prometheus.NewDesc("daypass_ledger_entries_total", "Entries of the ledger. They are integrated as they are written: there is no lag.", nil, nil)
+	entriesDesc = prometheus.NewDesc("daypass_ledger_entries_total", "Entries of the ledger.", nil, nil)
 	waitingDesc = prometheus.NewDesc("daypass_store_waiting_updates", "Updates that wait for the store's writer.", nil, nil)
 	expiryDesc  = prometheus.NewDesc("daypass_expiry_lag_seconds", "How long the oldest active lease has outlived its expiry. Near 0 while all is well.", nil, nil)
 	dueDesc     = prometheus.NewDesc("daypass_revocation_lag_seconds",
