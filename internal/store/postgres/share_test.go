@@ -155,3 +155,25 @@ func TestWorkIsClaimedByOne(t *testing.T) {
 		t.Error("a claim that has run out still holds")
 	}
 }
+
+// However many processes start at once on a schema that is behind, it is brought up to date once.
+func TestProcessesThatStartTogetherMigrateOnce(t *testing.T) {
+	d := newDatabase(t, 15)
+	storetest.Create(t, d)
+	d.do(t, "drop table replicas; drop table keepers; delete from goose_db_version where version_id > 3")
+	var starting sync.WaitGroup
+	for range 6 {
+		starting.Go(func() {
+			s, err := d.Open(t.Context(), store.Options{Signer: storetest.Signer(t)}, nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	starting.Wait()
+	storetest.Serve(t, d, nil)
+}
