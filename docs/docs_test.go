@@ -207,8 +207,15 @@ var (
 	declared = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
 )
 
-func TestTheThreatModelNamesTestsThatExist(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(root, "THREAT_MODEL.md"))
+func TestPagesNameTestsThatExist(t *testing.T) {
+	for _, page := range []string{"THREAT_MODEL.md", "docs/explanation/guarantees.md"} {
+		testNamesOf(t, page)
+	}
+}
+
+func testNamesOf(t *testing.T, page string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(page)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +232,7 @@ func TestTheThreatModelNamesTestsThatExist(t *testing.T) {
 				where = match[1]
 			}
 			if name := cited.FindString(word); name != "" && !slices.Contains(testsIn(t, where), name) {
-				t.Errorf("THREAT_MODEL.md names the test %s of %s, which does not exist", name, where)
+				t.Errorf("%s names the test %s of %s, which does not exist", page, name, where)
 			}
 		}
 	}

@@ -22,6 +22,8 @@ const (
 	claimTrust = 12 * time.Second
 	// othersEvery is how often to look for work that another process has made.
 	othersEvery = 500 * time.Millisecond
+	// otherDeadEvery is how often to look for what another process has left pending by dying.
+	otherDeadEvery = 5 * time.Second
 )
 
 // housekeeping is the claim of work that is of no single target. No target has such a name.

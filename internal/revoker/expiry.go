@@ -103,7 +103,10 @@ func (r *Revoker) runEnforcer(ctx context.Context) error {
 		if err == nil {
 			err = r.enforceLocks(ctx, enforced)
 		}
-		wait := time.Minute // a lock placed by another process is found in time
+		wait := time.Minute
+		if r.store.Shared() {
+			wait = otherDeadEvery
+		}
 		if err != nil && ctx.Err() == nil {
 			r.log.Error("end the leases that locks or a crash end", "err", err)
 			wait = time.Second
