@@ -41,7 +41,7 @@ func (tx *Tx) send(rows int64, text string, args []any) (bool, error) {
 		return changed == rows, err
 	}
 	tx.dirty = true
-	tx.group.queued = append(tx.group.queued, queued{Statement{text, args}, rows})
+	tx.group.queued = append(tx.group.queued, queued{Statement{text, plain(args)}, rows})
 	return true, nil
 }
 

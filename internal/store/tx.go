@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/daypass/daypass/internal/fault"
 )
@@ -28,7 +30,7 @@ var errReadOnly = errors.New("a view cannot write")
 
 // exec runs a statement. Its failure may end the whole group; see group.note.
 func (tx *Tx) exec(text string, args ...any) (sql.Result, error) {
-	result, err := tx.session.exec(tx.ctx, text, args...)
+	result, err := tx.session.exec(tx.ctx, text, plain(args)...)
 	if err != nil && tx.group != nil {
 		tx.group.note(err)
 	}
@@ -68,7 +70,7 @@ func (tx *Tx) oneRow(text string, args []any, read func(scan func(...any) error)
 func (tx *Tx) oneRowAside(text string, args []any, read func(scan func(...any) error) error) error {
 	stmt, err := tx.session.prepare(tx.ctx, text)
 	if err == nil {
-		err = read(stmt.QueryRowContext(tx.ctx, args...).Scan)
+		err = read(stmt.QueryRowContext(tx.ctx, plain(args)...).Scan)
 	}
 	if err != nil && !errors.Is(err, sql.ErrNoRows) && tx.group != nil {
 		tx.group.note(err)
@@ -90,7 +92,7 @@ func (tx *Tx) each(text string, args []any, scan func(*sql.Rows) error) (err err
 	if err != nil {
 		return err
 	}
-	rows, err := stmt.QueryContext(tx.ctx, args...)
+	rows, err := stmt.QueryContext(tx.ctx, plain(args)...)
 	if err != nil {
 		return err
 	}
@@ -101,6 +103,19 @@ func (tx *Tx) each(text string, args []any, scan func(*sql.Rows) error) (err err
 		}
 	}
 	return rows.Err()
+}
+
+// plain makes texts what every database can keep: valid UTF-8 without zero bytes. Some come from outside, such as a
+// target's errors and what a caller asks for.
+func plain(args []any) []any {
+	for i, arg := range args {
+		text, ok := arg.(string)
+		if !ok || utf8.ValidString(text) && strings.IndexByte(text, 0) < 0 {
+			continue
+		}
+		args[i] = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+	}
+	return args
 }
 
 // failed gives a database error its operation and kind. Without a kind of its own it is internal: it will not

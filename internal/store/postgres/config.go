@@ -156,6 +156,13 @@ func configure(text string, opt Options) (*pgx.ConnConfig, error) {
 	return config, nil
 }
 
+// forViews is a configuration of connections that hold no lock: they may take their time.
+func forViews(config *pgx.ConnConfig) *pgx.ConnConfig {
+	config = config.Copy()
+	config.RuntimeParams["statement_timeout"], config.RuntimeParams["idle_in_transaction_session_timeout"] = "60s", "60s"
+	return config
+}
+
 // verified is TLS that believes only a certificate of that name.
 func verified(host string, ca []byte) (*tls.Config, error) {
 	config := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 
@@ -147,17 +148,21 @@ func open(ctx context.Context, url string, opt Options) (*dialect, error) {
 	if err != nil {
 		return nil, err
 	}
-	connector := stdlib.GetConnector(*config, stdlib.OptionAfterConnect(settle))
-	if opt.Wrap != nil {
-		connector = opt.Wrap(connector)
-	}
-	d := &dialect{writer: sql.OpenDB(connector), reader: sql.OpenDB(connector)}
+	d := &dialect{writer: pool(config, opt), reader: pool(forViews(config), opt)}
 	d.writer.SetMaxOpenConns(2) // the writer's own, and one for migrations
 	d.reader.SetMaxOpenConns(readerConnections)
 	if err := d.check(ctx); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
+}
+
+func pool(config *pgx.ConnConfig, opt Options) *sql.DB {
+	connector := stdlib.GetConnector(*config, stdlib.OptionAfterConnect(settle))
+	if opt.Wrap != nil {
+		connector = opt.Wrap(connector)
+	}
+	return sql.OpenDB(connector)
 }
 
 func (d *dialect) Name() string     { return "postgres" }

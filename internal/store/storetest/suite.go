@@ -47,6 +47,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"decisions are kept, counted and committed to", testDecisions},
 		{"revisions are activated and found", testRevisions},
 		{"keys, sealed values and marks are kept", testRecords},
+		{"texts that no database keeps are made such that all do", testTexts},
 		{"prune takes the dead and leaves the ledger", testPrune},
 		{"entries have proofs", testProofs},
 		{"a fault at any statement leaves all or nothing", testFaults},
@@ -404,4 +405,26 @@ func testEpoch(t *testing.T, db Database) {
 	if s = Serve(t, db, nil); s.Epoch() != before+1 {
 		t.Errorf("epoch %d after a restart", s.Epoch())
 	}
+}
+
+func testTexts(t *testing.T, db Database) {
+	s := Serve(t, db, nil)
+	l := NewLease("reader", "db")
+	l.Run = "a\x00b\xffc"
+	l = Move(t, s.Store, Insert(t, s.Store, l)[0], Start(), lease.Granted, lease.Ended)
+	if l.Run != "a\uFFFDb\uFFFDc" {
+		t.Errorf("kept as %q", l.Run)
+	}
+	check(t, s.Update(t.Context(), func(tx *store.Tx) error { return tx.Retry(l.ID, 1, Start().Add(time.Hour), "\x00\xfe") }))
+	View(t, s.Store, func(tx *store.Tx) error {
+		if _, _, err := tx.Leases(store.Filter{Role: "\x00", Issuer: "\xff"}, "", 10); err != nil {
+			return err
+		}
+		got, err := tx.Lease(l.ID)
+		if got.Attempt != 1 || got.LastError != "\uFFFD\uFFFD" {
+			t.Errorf("kept %d, %q", got.Attempt, got.LastError)
+		}
+		return err
+	})
+	audit(t, db, s.Store)
 }
