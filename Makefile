@@ -14,9 +14,10 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -tags timetzdata -ldflags '-s -w'
 
 FUZZTIME     ?= 60s
 CRASH_ROUNDS ?= 200
+CHAOS_TIME   ?= 5m
 
 # Rooms whose tests drive binaries that they build, or read files: the race detector would see nothing there.
-DRIVING := ./docs ./internal/arch ./internal/bench ./internal/crash ./internal/demo ./internal/rig
+DRIVING := ./docs ./internal/arch ./internal/bench ./internal/chaos ./internal/crash ./internal/demo ./internal/rig
 
 # Rooms whose tests take seconds also under the race detector: for `make check`.
 FAST := ./secret/... ./api/... ./ledger/... ./identity/... ./target/targettest/... ./client/... \
@@ -30,7 +31,7 @@ help:
 	@echo
 	@sed -n 's/^## \([a-z]*\): \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
 	@echo
-	@echo "Settings: FUZZTIME=$(FUZZTIME) CRASH_ROUNDS=$(CRASH_ROUNDS)"
+	@echo "Settings: FUZZTIME=$(FUZZTIME) CRASH_ROUNDS=$(CRASH_ROUNDS) CHAOS_TIME=$(CHAOS_TIME) CHAOS_SEED=…"
 
 ## build: build bin/daypass, static and without paths of this machine
 .PHONY: build
@@ -99,6 +100,12 @@ bench:
 crash:
 	@scripts/install-deps test
 	CRASH_ROUNDS=$(CRASH_ROUNDS) go test -count=1 -timeout 6h -v ./internal/crash
+
+## chaos: run several replicas through accidents for CHAOS_TIME, and audit what everybody was told
+.PHONY: chaos
+chaos:
+	@scripts/install-deps test
+	CHAOS_TIME=$(CHAOS_TIME) go test -count=1 -timeout 6h -v ./internal/chaos
 
 ## generate: write docs/reference from the code
 .PHONY: generate

@@ -54,6 +54,7 @@ const floors = `
 7 internal/testissuer/cmd/testissuer  the test issuer as a process of its own
 7 internal/bench            benchmarks of the whole, as ratios against floors
 7 internal/crash            the crash loop: kill the broker at random instants and audit what is left
+7 internal/chaos            the chaos run: several replicas, accidents at random, and one history that fits all answers
 `
 
 // bans forbids imports by path prefix, each with its reason.

@@ -103,3 +103,36 @@ func TestTheProxyBreaksConnections(t *testing.T) {
 		}
 	})
 }
+
+func TestAPairLosesNothingWhenItsStandbyTakesOver(t *testing.T) {
+	pair, err := testbed.StartPair(t.Context(), testbed.PostgresOptions{Settings: map[string]string{"wal_keep_size": "256MB"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := pair.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := pair.Primary().Exec(t.Context(), "postgres", "create table t (i int)"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := pair.Primary().Exec(t.Context(), "postgres", "insert into t values (1)"); err != nil {
+			t.Fatal(err)
+		}
+		before := pair.Primary().Port
+		if err := pair.FailOver(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if pair.Primary().Port == before || pair.Safe() {
+			t.Error("the primary did not move")
+		}
+		if err := pair.Follow(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := pair.Primary().Exec(t.Context(), "postgres", "do $$ begin assert (select count(*) from t) = 2; end $$"); err != nil {
+		t.Error(err)
+	}
+}
