@@ -21,6 +21,7 @@ import (
 
 	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/revoker"
 	"github.com/daypass/daypass/internal/store"
@@ -144,14 +145,15 @@ func (b *Broker) View() *View { return b.view.Load() }
 // out by themselves: they check the revision with their record.
 const followEvery = 500 * time.Millisecond
 
-// follow serves the active revision where another server has activated one.
-func (b *Broker) follow(ctx context.Context) {
-	if !b.store.Shared() || b.View() == nil {
-		return
+// follow serves the active revision where another server has activated one, also the first of a new installation. It
+// returns how long to wait before the next look: what cannot be served or read now is not told twice a second.
+func (b *Broker) follow(ctx context.Context) time.Duration {
+	_, err := b.refresh(ctx)
+	if err == nil || fault.Is(err, fault.NotFound) || ctx.Err() != nil {
+		return followEvery
 	}
-	if _, err := b.refresh(ctx); err != nil && ctx.Err() == nil {
-		b.log.Error("follow the active access revision", "err", err)
-	}
+	b.log.Error("follow the active access revision", "err", err)
+	return 10 * followEvery
 }
 
 // Run keeps the broker's own house until ctx ends: it counts denials into the store, prunes what retention lets
@@ -159,7 +161,7 @@ func (b *Broker) follow(ctx context.Context) {
 func (b *Broker) Run(ctx context.Context) error {
 	defer close(b.stopped)
 	const every = 30 * time.Second
-	ticker, follow := time.NewTicker(every), time.NewTicker(followEvery)
+	ticker, follow := time.NewTicker(every), time.NewTimer(followEvery)
 	defer ticker.Stop()
 	defer follow.Stop()
 	for {
@@ -167,7 +169,9 @@ func (b *Broker) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return b.denials.flush(context.WithoutCancel(ctx))
 		case <-follow.C:
-			b.follow(ctx)
+			if b.store.Shared() {
+				follow.Reset(b.follow(ctx))
+			}
 			continue
 		case <-ticker.C:
 		}

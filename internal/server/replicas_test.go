@@ -129,3 +129,29 @@ func TestALeaseOutlivesItsServer(t *testing.T) {
 		t.Errorf("the servers are %+v, %v", status.Servers, err)
 	}
 }
+
+// A server that came up before anything was configured serves what another one activates, the first revision too.
+func TestTheFirstRevisionReachesServersThatWaitForOne(t *testing.T) {
+	first := newRig(t).share(t)
+	first.cfg.Access = ""
+	first.start(t)
+	second := first.another(t)
+	files := map[string]string{"access.yaml": first.accessFile(), "policy.cedar": allowMain}
+	if _, err := second.administrator(t).ApplyAccess(t.Context(), files, ""); err != nil {
+		t.Fatal(err)
+	}
+	patience, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for {
+		status, err := first.administrator(t).Status(patience)
+		if err == nil && status.Ready {
+			break
+		}
+		select {
+		case <-patience.Done():
+			t.Fatal("the first server never serves the revision")
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	acquire(t, first.at(t))
+}
