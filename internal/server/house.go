@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/daypass/daypass/internal/access"
@@ -133,10 +134,12 @@ func readFiles(dir string) (access.Files, error) {
 
 // keepHouse does what has to be done from time to time, until ctx ends.
 func (s *Server) keepHouse(ctx context.Context) error {
-	tidy, look, prune := time.NewTicker(30*time.Second), time.NewTicker(lookEvery), time.NewTicker(time.Hour)
+	var retaining sync.WaitGroup
+	defer retaining.Wait()
+	retaining.Go(func() { s.retain(ctx) })
+	tidy, look := time.NewTicker(30*time.Second), time.NewTicker(lookEvery)
 	defer tidy.Stop()
 	defer look.Stop()
-	defer prune.Stop()
 	healths := map[string]string{}
 	for {
 		select {
@@ -154,10 +157,6 @@ func (s *Server) keepHouse(ctx context.Context) error {
 				s.log.Error("tidy up the targets", "err", err)
 			}
 			healths = s.tellHealth(ctx, healths)
-		case now := <-prune.C:
-			if err := s.prune(ctx, now); err != nil {
-				s.log.Error("delete what retention lets go", "err", err)
-			}
 		}
 	}
 }
@@ -190,20 +189,25 @@ func (s *Server) tellHealth(ctx context.Context, before map[string]string) map[s
 	return now
 }
 
-// prune deletes what retention lets go, in pages that leave the store to others in between.
-func (s *Server) prune(ctx context.Context, now time.Time) error {
-	const page = 1000
-	leases := now.Add(-time.Duration(s.cfg.Retention.Leases))
-	decisions := now.Add(-time.Duration(s.cfg.Retention.Decisions))
-	for ctx.Err() == nil {
-		var goneLeases, goneDecisions int64
-		err := s.store.Update(ctx, func(tx *store.Tx) (err error) {
-			goneLeases, goneDecisions, err = tx.Prune(leases, decisions, page)
-			return err
-		})
-		if err != nil || goneLeases < page && goneDecisions < page {
-			return err
+// retain deletes what retention lets go: soon after the start, so that a server which is often started anew does it
+// too, and then every hour.
+func (s *Server) retain(ctx context.Context) {
+	const first, every = time.Minute, time.Hour
+	timer := time.NewTimer(first)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-timer.C:
+			gone, err := s.store.Retain(ctx, now.Add(-time.Duration(s.cfg.Retention.Leases)), now.Add(-time.Duration(s.cfg.Retention.Decisions)))
+			if err != nil && ctx.Err() == nil {
+				s.log.Error("delete what retention lets go", "err", err)
+			}
+			if gone != (store.Pruned{}) {
+				s.log.Info("deleted what retention lets go", "leases", gone.Leases, "decisions", gone.Decisions)
+			}
+			timer.Reset(every)
 		}
 	}
-	return nil
 }
