@@ -43,6 +43,9 @@ func (tx *Tx) examine() (f Facts, err error) {
 	if len(f.Instance) != instanceLength {
 		return f, fmt.Errorf("%w: it has no instance", ErrForeign)
 	}
+	if err := tx.moved(); err != nil {
+		return f, err
+	}
 	for name, into := range map[string]*int64{metaBoot: &f.Boot, metaEpoch: &f.Epoch} {
 		if *into, err = tx.counter(name); err != nil {
 			return f, err

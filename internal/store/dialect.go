@@ -24,6 +24,9 @@ type Dialect interface {
 	// rows each changed. Where the database has no pipelines it uses exec; see [OneByOne].
 	Send(ctx context.Context, conn *sql.Conn, statements []Statement,
 		exec func(context.Context, string, ...any) (sql.Result, error)) ([]int64, error)
+	// GoOn is the query, of one number, that makes a table number new rows after those that it has, by a column that is a
+	// SERIAL_KEY. It is empty where the database does so by itself.
+	GoOn(table, column string) string
 	// Classify says what a failed statement or commit means for what was asked.
 	Classify(err error) Failure
 	// Alone runs fn while no other process runs one of its own on this database.

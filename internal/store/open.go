@@ -122,6 +122,9 @@ func (s *Store) load(tx *Tx) (err error) {
 	if len(s.instance) != instanceLength {
 		return fmt.Errorf("%w: it has no instance", ErrForeign)
 	}
+	if err := tx.moved(); err != nil {
+		return err
+	}
 	key, err := tx.meta(metaKey)
 	if err != nil {
 		return err

@@ -36,6 +36,19 @@ func Reseal(ctx context.Context, path string, opt Options, change func(ciphertex
 	return nil
 }
 
+// Hold gives fn the store at path without opening it; meanwhile nobody else can have it. What is wrong with the store
+// is told as by [Open].
+func Hold(ctx context.Context, path string, opt Options, fn func(store.Dialect) error) error {
+	d, err := own(path, opt)
+	if err != nil {
+		return fmt.Errorf("open store %s: %w", path, err)
+	}
+	if err = d.checkVersion(ctx); err == nil {
+		err = fn(d)
+	}
+	return errors.Join(err, d.Close())
+}
+
 // own takes the store at path without opening it.
 func own(path string, opt Options) (*dialect, error) {
 	// The real path, so that two links to one file are one file with one lock.

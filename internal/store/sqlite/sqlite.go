@@ -54,7 +54,12 @@ const (
 
 // Create makes an empty store at path, for `daypass init`. It appears whole or not at all. A file that is there
 // already is [store.ErrExists].
-func Create(ctx context.Context, path string, opt Options) (err error) {
+func Create(ctx context.Context, path string, opt Options) error {
+	return Fill(ctx, path, opt, func(d store.Dialect) error { return store.Create(ctx, d, opt.Options) })
+}
+
+// Fill is Create for a store that fn makes in the empty database that it gets.
+func Fill(ctx context.Context, path string, opt Options, fn func(store.Dialect) error) error {
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("create store %s: %w; it is left as it is", path, store.ErrExists)
 	} else if !errors.Is(err, os.ErrNotExist) {
@@ -77,7 +82,7 @@ func Create(ctx context.Context, path string, opt Options) (err error) {
 	if err := file.Close(); err != nil {
 		return fmt.Errorf("create store %s: %w", path, err)
 	}
-	if err := fill(ctx, draft, opt); err != nil {
+	if err := fill(ctx, draft, opt, fn); err != nil {
 		return errors.Join(fmt.Errorf("create store %s: %w", path, err), removeAll(draft, draft+"-wal", draft+"-shm"))
 	}
 	// Link and not rename: it refuses to replace what someone else has put there meanwhile.
@@ -99,8 +104,8 @@ func removeAll(paths ...string) error {
 	return nil
 }
 
-// fill makes the store in an empty file and closes it, so that everything is in that one file.
-func fill(ctx context.Context, path string, opt Options) (err error) {
+// fill has fn make the store in an empty file and closes it, so that everything is in that one file.
+func fill(ctx context.Context, path string, opt Options, fn func(store.Dialect) error) (err error) {
 	d, err := newDialect(path, opt, nil)
 	if err != nil {
 		return err
@@ -109,7 +114,7 @@ func fill(ctx context.Context, path string, opt Options) (err error) {
 	if _, err := d.writer.ExecContext(ctx, "pragma application_id = "+strconv.Itoa(applicationID)); err != nil {
 		return err
 	}
-	return store.Create(ctx, d, opt.Options)
+	return fn(d)
 }
 
 // Open opens the store at path and becomes its owner until Close. What is wrong with it is told as one of the
@@ -225,6 +230,9 @@ func (d *dialect) Send(ctx context.Context, _ *sql.Conn, statements []store.Stat
 	exec func(context.Context, string, ...any) (sql.Result, error)) ([]int64, error) {
 	return store.OneByOne(ctx, statements, exec)
 }
+
+// GoOn has nothing to do: a new row gets the number after the largest.
+func (d *dialect) GoOn(_, _ string) string { return "" }
 
 // Alone has nobody to keep out: a file has one owner.
 func (d *dialect) Alone(_ context.Context, fn func() error) error { return fn() }
