@@ -122,14 +122,22 @@ func (w *writer) settle(g *group, cause error) (verdict, error) {
 	}
 }
 
+// lastGroup asks which group of this process was its last. It writes and commits, because what it reads may not be
+// durable yet: a commit that gave up waiting for a standby can be seen, and is lost when the standby takes over. The
+// commit here is answered when everything before it is safe.
 func (w *writer) lastGroup(ctx context.Context) (last int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, groupTime) // an answer may get lost here too
+	defer cancel()
 	tx, err := w.takeBaton(ctx)
 	if err != nil {
 		return 0, err
 	}
-	err = tx.one(`select last_group from replicas where boot = $1`, []any{w.store.Boot()}, &last)
-	if _, undo := w.session.exec(ctx, "rollback"); undo != nil {
-		w.session.close()
+	err = tx.one(`update replicas set seen_at = `+w.store.dialect.Clock()+` where boot = $1 returning last_group`, []any{w.store.Boot()}, &last)
+	if err == nil {
+		_, err = w.session.exec(ctx, "commit")
+	}
+	if err != nil {
+		w.session.close() // ends the transaction
 	}
 	return last, err
 }

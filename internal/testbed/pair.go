@@ -65,7 +65,7 @@ func (p *Pair) Leave(ctx context.Context) error {
 	return p.Primary().Exec(ctx, "postgres", "alter system reset synchronous_standby_names", "select pg_reload_conf()")
 }
 
-// FailOver kills the primary as a power cut does, and has the standby take its place. Commits wait for a standby that
+// FailOver kills the primary as a power cut does, and has the standby take its place, which may be halted. Commits wait for a standby that
 // is not there until Follow or Leave.
 func (p *Pair) FailOver(ctx context.Context) error {
 	if !p.Safe() {
@@ -76,6 +76,11 @@ func (p *Pair) FailOver(ctx context.Context) error {
 	}
 	dead := p.Primary()
 	p.servers[p.primary], p.primary = nil, 1-p.primary
+	if p.Primary().halted() {
+		if err := p.Primary().Start(ctx); err != nil {
+			return err
+		}
+	}
 	return errors.Join(p.Primary().Exec(ctx, "postgres", "select pg_promote(true, 30)"), dead.Stop())
 }
 
@@ -163,4 +168,11 @@ func (p *Postgres) standby(ctx context.Context, port int) (s *Postgres, err erro
 		return nil, err
 	}
 	return s, s.start(ctx)
+}
+
+// halted reports whether the server does not run.
+func (p *Postgres) halted() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cmd == nil
 }

@@ -2,8 +2,15 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net"
+	"slices"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/store"
 )
 
@@ -22,7 +29,7 @@ func (d *dialect) check(ctx context.Context) error {
 		Scan(&version, &text, &encoding, &standby, &readOnly, &schema, &mayCreate, &mayUse)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w: %w", store.ErrAccess, err)
+		return unasked(err)
 	case version < oldest:
 		return fmt.Errorf("%w: PostgreSQL %s; at least 15 is needed", store.ErrTooOld, text)
 	case standby:
@@ -39,6 +46,20 @@ func (d *dialect) check(ctx context.Context) error {
 	return nil
 }
 
+// unasked is why the server could not be asked: it refuses us, which somebody has to change, or it does not answer,
+// which passes. Of several servers one may refuse us for being a standby, while the other is on its way.
+func unasked(err error) error {
+	_, silent := errors.AsType[net.Error](err)
+	silent = silent || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.DeadlineExceeded)
+	if said, ok := errors.AsType[*pgconn.PgError](err); ok && len(said.Code) == 5 {
+		silent = silent || slices.Contains([]string{"08", "53", "57"}, said.Code[:2]) // connections, resources, an operator's doing
+	}
+	if silent {
+		return fault.Wrap(fault.StoreUnavailable, "ask the server", "the store is not available", err)
+	}
+	return fmt.Errorf("%w: %w", store.ErrAccess, err)
+}
+
 // holdsStore reports whether there is a store in the schema, and refuses a schema that holds other things. A store
 // whose making was cut short is none: its ledger has no head yet.
 func (d *dialect) holdsStore(ctx context.Context) (bool, error) {
@@ -46,7 +67,7 @@ func (d *dialect) holdsStore(ctx context.Context) (bool, error) {
 	err := d.reader.QueryRowContext(ctx, `select count(*) filter (where relname in ('goose_db_version', 'ledger_head', 'leases')), count(*)
 		from pg_class where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p')`).Scan(&ours, &all)
 	if err != nil {
-		return false, fmt.Errorf("%w: %w", store.ErrAccess, err)
+		return false, unasked(err)
 	}
 	if ours < 3 {
 		if all > ours {
