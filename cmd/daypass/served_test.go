@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ func TestServedScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata/served",
 		RequireUniqueNames: true,
-		Cmds:               servedCommands(),
+		Cmds:               withStores(t, servedCommands(), postgres),
 		Setup:              func(e *testscript.Env) error { return furnish(t, e, postgres) },
 	})
 }
@@ -34,6 +35,7 @@ func TestServedScripts(t *testing.T) {
 // servedCommands are those of the other scripts and:
 //
 //	serve                    starts `daypass serve` in the background, which ends with the script, and waits for it
+//	halt                     ends the server that was started last
 //	pick VARIABLE PATH       sets a variable to a value in the JSON that was last printed, such as credential.url
 //	catch VARIABLE PATTERN   sets a variable to what the pattern's group matches in the last standard error
 func servedCommands() map[string]func(*testscript.TestScript, bool, []string) {
@@ -46,13 +48,16 @@ func servedCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		ts.Check(server.Start())
 		gone := make(chan struct{})
 		go func() { defer close(gone); server.Wait() }()
-		ts.Defer(func() {
+		stop := sync.OnceFunc(func() {
 			server.Process.Signal(os.Interrupt)
 			<-gone
 			log.Close()
 		})
+		ts.Defer(stop)
+		*ts.Value(running{}).(*func()) = stop
 		awaitReady(ts, gone)
 	}
+	commands["halt"] = func(ts *testscript.TestScript, _ bool, _ []string) { (*ts.Value(running{}).(*func()))() }
 	commands["pick"] = func(ts *testscript.TestScript, _ bool, args []string) {
 		var value any
 		ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &value))
@@ -80,6 +85,9 @@ func servedCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	}
 	return commands
 }
+
+// running is where a script keeps what ends the server that was started last.
+type running struct{}
 
 // awaitReady waits until the server can give leases.
 func awaitReady(ts *testscript.TestScript, gone <-chan struct{}) {
@@ -132,6 +140,7 @@ func furnish(t *testing.T, e *testscript.Env, postgres *testbed.Postgres) error 
 		return err
 	}
 	work := e.WorkDir
+	e.Values[running{}] = new(func())
 	e.Setenv("DAYPASS_URL", "http://"+address)
 	e.Setenv("DAYPASS_SOCKET", filepath.Join(work, "admin.sock"))
 	e.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", issuer.RequestURL())

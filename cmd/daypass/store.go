@@ -17,8 +17,8 @@ import (
 )
 
 func (a *app) storeCommand() *cobra.Command {
-	c := &cobra.Command{Use: "store", Short: "back the store up and restore it", RunE: a.group, Args: cobra.ArbitraryArgs}
-	c.AddCommand(a.backupCommand(), a.restoreCommand())
+	c := &cobra.Command{Use: "store", Short: "back the store up, restore it and move it", RunE: a.group, Args: cobra.ArbitraryArgs}
+	c.AddCommand(a.backupCommand(), a.restoreCommand(), a.migrateCommand())
 	return c
 }
 

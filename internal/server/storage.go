@@ -28,6 +28,9 @@ type storage interface {
 	readSealed(ctx context.Context, name string) ([]byte, error)
 	// reseal changes the sealed values of a store that nobody has open.
 	reseal(ctx context.Context, change func(map[string][]byte) error) error
+	// hold gives fn the store without opening it, and fill an empty database in which fn makes one.
+	hold(ctx context.Context, fn func(store.Dialect) error) error
+	fill(ctx context.Context, fn func(store.Dialect) error) error
 }
 
 // storage is what the field store names.
@@ -73,10 +76,7 @@ func (f file) exists(context.Context) (bool, error) {
 }
 
 func (f file) create(ctx context.Context, opt store.Options) error {
-	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
-		return fmt.Errorf("make the directory of the store: %w", err)
-	}
-	return sqlite.Create(ctx, f.path, sqlite.Options{Options: opt})
+	return f.fill(ctx, func(d store.Dialect) error { return store.Create(ctx, d, opt) })
 }
 
 func (f file) open(ctx context.Context, opt store.Options) (*store.Store, error) {
@@ -89,6 +89,17 @@ func (f file) readSealed(ctx context.Context, name string) ([]byte, error) {
 
 func (f file) reseal(ctx context.Context, change func(map[string][]byte) error) error {
 	return sqlite.Reseal(ctx, f.path, sqlite.Options{}, change)
+}
+
+func (f file) hold(ctx context.Context, fn func(store.Dialect) error) error {
+	return sqlite.Hold(ctx, f.path, sqlite.Options{}, fn)
+}
+
+func (f file) fill(ctx context.Context, fn func(store.Dialect) error) error {
+	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
+		return fmt.Errorf("make the directory of the store: %w", err)
+	}
+	return sqlite.Fill(ctx, f.path, sqlite.Options{}, fn)
 }
 
 // database is a store in a PostgreSQL database.
@@ -158,4 +169,12 @@ func (d database) readSealed(ctx context.Context, name string) ([]byte, error) {
 
 func (d database) reseal(ctx context.Context, change func(map[string][]byte) error) error {
 	return postgres.Reseal(ctx, d.url, d.opt, change)
+}
+
+func (d database) hold(ctx context.Context, fn func(store.Dialect) error) error {
+	return postgres.Hold(ctx, d.url, d.opt, fn)
+}
+
+func (d database) fill(ctx context.Context, fn func(store.Dialect) error) error {
+	return postgres.Fill(ctx, d.url, d.opt, fn)
 }

@@ -9,8 +9,12 @@ import (
 	"github.com/daypass/daypass/ledger"
 )
 
-// ErrMoved is an error of opening a store: it lives in another database now.
-var ErrMoved = errors.New("the store has been moved")
+// Errors of moving a store. ErrMoved is one of opening it, too: it lives in another database now.
+var (
+	ErrMoved   = errors.New("the store has been moved")
+	ErrHalfway = errors.New("the store is marked as moved and is not there yet")
+	ErrServed  = errors.New("the store has been served since it moved")
+)
 
 // Where a store went, and the key that signed its ledger here. While these stand, metaKey says that it moved: no
 // process of any version, not even one that has the store open and slept, signs another entry.
@@ -76,7 +80,9 @@ type mover struct {
 }
 
 // Relocate moves a store, and returns after everything in the destination was verified and the source was marked.
-// The destination must hold none. An error wraps [ErrUnknown] where nobody can tell whether the last step was done.
+// The destination must hold none. An error wraps [ErrUnknown]
+// where nobody can tell whether a step was done, and [ErrHalfway] where the source is marked and the destination is not
+// known to be a store.
 func Relocate(ctx context.Context, r Relocation) (_ Relocated, err error) {
 	m := &mover{Relocation: r, from: beside(r.From), to: beside(r.To)}
 	defer func() { m.from.rest(); m.to.rest() }()
@@ -93,11 +99,12 @@ func Relocate(ctx context.Context, r Relocation) (_ Relocated, err error) {
 	if err := m.verify(ctx, copied); err != nil {
 		return Relocated{}, fmt.Errorf("verify %s: %w; %s is as it was", r.ToName, err, r.FromName)
 	}
-	if err := m.from.mark(ctx, m.head, r.ToName); err != nil {
+	last := context.WithoutCancel(ctx) // who gives up now should have done so earlier: it is a moment, and ends in one place
+	if err := m.from.mark(last, m.head, r.ToName); err != nil {
 		return Relocated{}, fmt.Errorf("mark %s as moved: %w", r.FromName, err)
 	}
-	if err := m.crown(ctx); err != nil {
-		return Relocated{}, fmt.Errorf("finish %s: %w", r.ToName, err)
+	if err := m.crown(last); err != nil {
+		return Relocated{}, fmt.Errorf("finish %s: %w: %w", r.ToName, ErrHalfway, err)
 	}
 	rows := map[string]int64{}
 	for name, sum := range copied {
@@ -162,7 +169,7 @@ func TakeBack(ctx context.Context, r Relocation, lost bool) (err error) {
 	err = from.View(ctx, func(tx *Tx) error {
 		moved, err := tx.meta(metaMoved)
 		if err == nil && moved != r.ToName {
-			err = fmt.Errorf("%s is not marked as moved to %s: there is nothing to undo", r.FromName, r.ToName)
+			err = fmt.Errorf("%s is not marked as moved to %s: it serves as it did, and there is nothing to undo", r.FromName, r.ToName)
 		}
 		if err == nil {
 			here, err = tx.head()
@@ -186,8 +193,8 @@ func TakeBack(ctx context.Context, r Relocation, lost bool) (err error) {
 		case err != nil:
 			return fmt.Errorf("read %s: %w", r.ToName, err)
 		case there != here:
-			return fmt.Errorf("%w: %s has been served since, its ledger has %d entries and that of %s has %d: what it did would be forgotten",
-				ErrStale, r.ToName, there.size, r.FromName, here.size)
+			return fmt.Errorf("%w: the ledger of %s has %d entries and that of %s has %d; what happened there would be forgotten",
+				ErrServed, r.ToName, there.size, r.FromName, here.size)
 		case moved == "":
 			err = to.mark(ctx, there, r.FromName)
 		case moved != r.FromName:
@@ -263,8 +270,7 @@ func (tx *Tx) moved() error {
 }
 
 func movedError(to string) error {
-	return fmt.Errorf("%w to %s; name that one in `store`. To come back from there: daypass store migrate %s TO. "+
-		"Where nothing was served there yet: daypass store migrate --undo FROM %s", ErrMoved, to, to, to)
+	return fmt.Errorf("%w to %s; name that one in `store`. The ways back: daypass store migrate --help", ErrMoved, to)
 }
 
 // MovedTo returns the place that a store was moved to, as [Relocation] named it; empty where it was not.

@@ -309,13 +309,28 @@ func TestAMoveThatWasNotServedIsUndone(t *testing.T) {
 	}
 }
 
+func TestAStoreWhoseNewHomeIsLostServesAgainInANewEpoch(t *testing.T) {
+	from, to := home(newFile(t)), home(newDatabase(t, 15))
+	furnish(t, from, 20)
+	_, err := relocate(t.Context(), from, to, nil, nil)
+	must(t, err)
+	must(t, from.hold(t.Context(), nil, func(source store.Dialect) error {
+		return store.TakeBack(t.Context(), store.Relocation{From: source, FromName: from.place(), ToName: to.place()}, true)
+	}))
+	s := sound(t, from)
+	if s.Epoch() != 2 {
+		t.Errorf("it is in epoch %d", s.Epoch())
+	}
+	must(t, s.Stop())
+}
+
 func TestAMoveThatWasServedIsNotUndone(t *testing.T) {
 	from, to := home(newFile(t)), home(newDatabase(t, 15))
 	furnish(t, from, 20)
 	_, err := relocate(t.Context(), from, to, nil, nil)
 	must(t, err)
 	must(t, sound(t, to).Stop())
-	if err := takeBack(t.Context(), from, to); !errors.Is(err, store.ErrStale) {
+	if err := takeBack(t.Context(), from, to); !errors.Is(err, store.ErrServed) {
 		t.Errorf("undone: %v", err)
 	}
 	refused(t, from, store.ErrMoved, to.place())

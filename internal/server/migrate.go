@@ -1,0 +1,178 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/daypass/daypass/internal/keyring"
+	"github.com/daypass/daypass/internal/store"
+	"github.com/daypass/daypass/ledger"
+)
+
+// Place is where a store is or shall be: references as the fields store, store_password and store_ca of daypass.yaml
+// have them.
+type Place struct {
+	Store, Password, CA string
+}
+
+// Migrated is what [Migrate] moved.
+type Migrated struct {
+	store.Relocated
+	Already bool // an earlier command moved it; nothing was done now
+}
+
+// Migrate moves the store from one place to another, and returns after everything there was verified. No server may
+// run, and there must be no store at the place it goes to. Whatever ends it early, no two servable stores are left,
+// and the same command again goes on; see [store.Relocation]. watch, unless nil, is told how far it is.
+func Migrate(ctx context.Context, cfg Config, from, to Place, watch func(store.Progress)) (done Migrated, err error) {
+	m, err := cfg.migration(&from, &to)
+	if err != nil {
+		return done, err
+	}
+	m.relocation.Watch = watch
+	err = m.from.hold(ctx, func(source store.Dialect) error {
+		return m.to.fill(ctx, func(destination store.Dialect) (err error) {
+			m.relocation.From, m.relocation.To = source, destination
+			done.Relocated, err = store.Relocate(ctx, m.relocation)
+			return err
+		})
+	})
+	if errors.Is(err, store.ErrExists) {
+		done.Already, err = m.already(ctx, err)
+	}
+	return done, m.hint(err)
+}
+
+// UndoMigration takes back a migration after which nothing was served: the store at from serves again, and the one
+// at to does not. lost says that the store at to is gone for good, so that it need not be asked.
+func UndoMigration(ctx context.Context, cfg Config, from, to Place, lost bool) error {
+	m, err := cfg.migration(&from, &to)
+	if err != nil {
+		return err
+	}
+	err = m.from.hold(ctx, func(source store.Dialect) error {
+		r := m.relocation
+		r.From = source
+		if lost {
+			return store.TakeBack(ctx, r, true)
+		}
+		err := m.to.hold(ctx, func(destination store.Dialect) error {
+			r.To = destination
+			return store.TakeBack(ctx, r, false)
+		})
+		if errors.Is(err, store.ErrAbsent) {
+			r.To = nil
+			err = store.TakeBack(ctx, r, false)
+		}
+		return err
+	})
+	if errors.Is(err, store.ErrServed) {
+		return withHint(err, fmt.Sprintf("move it back instead, to a place of its own: daypass store migrate %s NEW", to.Store))
+	}
+	return m.hint(err)
+}
+
+// migration is a move between two places.
+type migration struct {
+	from, to   storage
+	relocation store.Relocation
+}
+
+// migration finds the two places. What is not said of one that is the configuration's own is taken from there.
+func (c Config) migration(from, to *Place) (m migration, err error) {
+	c.fill()
+	if err := c.Validate(); err != nil {
+		return m, err
+	}
+	key, err := keyring.Load(c.MasterKey)
+	if err != nil {
+		return m, withHint(err, "the master key goes with the store: name in master_key the one that opens it")
+	}
+	m.relocation.Signer = func(tx *store.Tx) (*ledger.Signer, error) {
+		sealed, err := tx.Sealed(sealedLedgerKey)
+		if err != nil {
+			return nil, err
+		}
+		return openLedgerKey(key, sealed)
+	}
+	if m.from, err = c.at(from); err != nil {
+		return m, fmt.Errorf("%s: %w", from.Store, err)
+	}
+	if m.to, err = c.at(to); err != nil {
+		return m, fmt.Errorf("%s: %w", to.Store, err)
+	}
+	if from.Store == to.Store {
+		return m, errors.New("the store is there already: name two places")
+	}
+	m.relocation.FromName, m.relocation.ToName = from.Store, to.Store
+	return m, nil
+}
+
+// at is the storage of a place, whose reference it writes in its one form.
+func (c Config) at(p *Place) (storage, error) {
+	if err := checkStore(p.Store); err != nil {
+		return nil, withHint(err, "write it as in `store` of daypass.yaml: sqlite:///PATH or postgres://USER@HOST:PORT/DATABASE")
+	}
+	if p.Store == c.Store && p.Password == "" {
+		p.Password = c.StorePassword
+	}
+	if p.Store == c.Store && p.CA == "" {
+		p.CA = c.StoreCA
+	}
+	c.Store, c.StorePassword, c.StoreCA = p.Store, p.Password, p.CA
+	kept, err := c.storage()
+	if f, isFile := kept.(file); isFile {
+		p.Store = "sqlite://" + f.path
+	}
+	return kept, err
+}
+
+// already reports whether the store that is in the way is the one that an earlier command moved there; cause says
+// that there is one.
+func (m migration) already(ctx context.Context, cause error) (bool, error) {
+	var from, to string
+	err := m.from.hold(ctx, func(d store.Dialect) (err error) {
+		from, err = store.MovedTo(ctx, d)
+		return err
+	})
+	if err == nil && from != m.relocation.ToName {
+		return false, cause
+	}
+	if err == nil {
+		err = m.to.hold(ctx, func(d store.Dialect) (err error) {
+			to, err = store.MovedTo(ctx, d)
+			return err
+		})
+	}
+	if err == nil && to != "" {
+		return false, withHint(cause, "an undo of the migration was interrupted: run it again, with --undo")
+	}
+	return err == nil, err
+}
+
+// hint says what to do about what went wrong.
+func (m migration) hint(err error) error {
+	r := m.relocation
+	if _, hinted := errors.AsType[*hintedError](err); hinted {
+		return err
+	}
+	switch {
+	case errors.Is(err, store.ErrUnknown):
+		return withHint(err, "the same command again finds out, and goes on")
+	case errors.Is(err, store.ErrHalfway):
+		return withHint(err, fmt.Sprintf("the same command again goes on; to serve %s instead: daypass store migrate --undo %s %s",
+			r.FromName, r.FromName, r.ToName))
+	case errors.Is(err, store.ErrInUse):
+		return withHint(err, "stop every server of the store first; one that was killed counts for half a minute longer")
+	case errors.Is(err, store.ErrExists):
+		return withHint(err, "nothing is overwritten: name a new file, or a database or ?schema= without a store. One that has moved away is yours to remove")
+	case errors.Is(err, keyring.ErrWrongKey), errors.Is(err, store.ErrWrongKey):
+		return withHint(err, "name in master_key the key that was made with this store, or the one of the last daypass keys rewrap")
+	case errors.Is(err, store.ErrDamaged):
+		return withHint(err, "nothing has changed over; see what daypass ledger verify says of an export, or restore a backup")
+	case errors.Is(err, store.ErrAccess):
+		return withHint(err, "what the connections need is in files that these name: --from-password, --from-ca, --to-password, --to-ca")
+	}
+	return err
+}
