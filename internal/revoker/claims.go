@@ -33,7 +33,7 @@ const housekeeping = "(expiry)"
 type claims struct {
 	mu      sync.Mutex // guards the fields below
 	until   map[string]time.Time
-	changed chan struct{} // closed and replaced when one is won
+	changed chan struct{} // closed and replaced when one is won, for the first time or again
 }
 
 // runClaims claims what there is to work for, again and again. Where a store has one owner, everything is its work.
@@ -91,7 +91,8 @@ func (c *claims) take(won map[string]bool, until time.Time) {
 			delete(c.until, name)
 			continue
 		}
-		news = news || c.until[name].IsZero()
+		// One that had lapsed is won again: those who looked meanwhile wait.
+		news = news || !time.Now().Before(c.until[name])
 		c.until[name] = until
 	}
 	if news {
