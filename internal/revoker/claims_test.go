@@ -26,7 +26,7 @@ func TestAClaimThatLapsedIsWonAgain(t *testing.T) {
 			"it ran out by and by": time.Now().Add(claimTrust),
 		} {
 			win(before)
-			time.Sleep(2 * claimTrust) // of the bubble
+			<-time.After(2 * claimTrust)
 			if !win(time.Now().Add(claimTrust)) {
 				t.Errorf("%s, and the next claim told nobody", name)
 			}
