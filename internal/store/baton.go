@@ -48,6 +48,9 @@ func (w *writer) takeBaton(ctx context.Context) (*Tx, error) {
 
 // followKey makes sure that this process signs with the key that signs the ledger.
 func (w *writer) followKey(tx *Tx) error {
+	if w.store.Signer() == nil { // a store that is not open signs nothing
+		return nil
+	}
 	key, err := tx.meta(metaKey)
 	if err != nil || key == "" || key == w.store.Signer().VerifierKey() {
 		return err

@@ -121,7 +121,11 @@ func (s *Store) reseal(ctx context.Context, change func(map[string][]byte) error
 		return err
 	}
 	return s.once(func(tx *Tx) error {
-		if err := tx.alone(); err != nil {
+		err := tx.alone()
+		if err == nil {
+			err = tx.moved()
+		}
+		if err != nil {
 			return err
 		}
 		all, err := tx.allSealed()

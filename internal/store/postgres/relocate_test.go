@@ -390,3 +390,32 @@ func TestADamagedStoreDoesNotMove(t *testing.T) {
 		})
 	}
 }
+
+func TestASealedValueOfADatabaseIsReplacedWhileNoServerRuns(t *testing.T) {
+	d := newDatabase(t, 15)
+	furnish(t, d, 3)
+	reseal := func() error {
+		return postgres.Reseal(t.Context(), d.url(), d.wrapped(nil), func(all map[string][]byte) error {
+			all["another"] = []byte("ciphertext")
+			return nil
+		})
+	}
+	must(t, reseal())
+	s := sound(t, d)
+	storetest.View(t, s.Store, func(tx *store.Tx) error {
+		sealed, err := tx.Sealed("another")
+		if string(sealed) != "ciphertext" {
+			t.Errorf("sealed is %q", sealed)
+		}
+		return err
+	})
+	if err := reseal(); !errors.Is(err, store.ErrInUse) {
+		t.Errorf("replaced while it is served: %v", err)
+	}
+	must(t, s.Stop())
+	_, err := relocate(t.Context(), d, newFile(t), nil, nil)
+	must(t, err)
+	if err := reseal(); !errors.Is(err, store.ErrMoved) {
+		t.Errorf("replaced in a store that moved: %v", err)
+	}
+}
