@@ -136,17 +136,34 @@ func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
 		return unavailable("read the store", errStopped)
 	}
 	defer func() { s.readers <- reader }()
-	if err := reader.begin(ctx, s.dialect.Reader(), s.dialect.Snapshot()); err != nil {
+	if err := s.beginView(ctx, reader); err != nil {
 		return unavailable("read the store", err)
 	}
 	tx := &Tx{ctx: ctx, session: reader, store: s}
 	defer func() {
 		// A context that has ended must not keep the snapshot open: it would hold the log back for ever.
-		if _, err := reader.exec(context.WithoutCancel(ctx), "rollback"); err != nil {
+		brief, cancel := s.briefly(context.WithoutCancel(ctx))
+		defer cancel()
+		if _, err := reader.exec(brief, "rollback"); err != nil {
 			reader.close()
 		}
 	}()
 	return fn(tx)
+}
+
+func (s *Store) beginView(ctx context.Context, reader *session) error {
+	ctx, cancel := s.briefly(ctx)
+	defer cancel()
+	return reader.begin(ctx, s.dialect.Reader(), s.dialect.Snapshot())
+}
+
+// briefly bounds what takes no time, where it goes over a network: an answer that is lost there never comes, and nobody
+// hangs up.
+func (s *Store) briefly(ctx context.Context) (context.Context, context.CancelFunc) {
+	if s.dialect.Sole() {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, groupTime)
 }
 
 // unavailable is the answer where nothing was recorded.

@@ -144,6 +144,9 @@ func configure(text string, opt Options) (*pgx.ConnConfig, error) {
 		config.RequireAuth = "scram-sha-256" // whatever the server would rather have
 	}
 	config.ConnectTimeout = connectTime
+	// A server that is gone without a farewell is noticed while we wait for it.
+	dialer := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 4}}
+	config.DialFunc = dialer.DialContext
 	config.RuntimeParams = map[string]string{
 		"application_name":                    "daypass " + filepath.Base(opt.Name),
 		"search_path":                         p.schema,

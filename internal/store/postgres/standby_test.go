@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/internal/store/postgres"
+	"github.com/daypass/daypass/internal/store/storetest"
 	"github.com/daypass/daypass/internal/testbed"
 	"github.com/daypass/daypass/ledger"
 	"github.com/daypass/daypass/secret"
@@ -93,5 +95,43 @@ func TestAPrimaryOnItsWayIsNoLackOfPermissions(t *testing.T) {
 	_, err = postgres.Open(t.Context(), url, postgres.Options{Options: store.Options{}, Password: secret.New(password)})
 	if !fault.Is(err, fault.StoreUnavailable) || errors.Is(err, store.ErrAccess) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// The house's own work reads the store without a limit of its own, and must go on after an answer was lost.
+func TestALostAnswerKeepsNoReaderForEver(t *testing.T) {
+	d := newDatabase(t, 15)
+	storetest.Create(t, d)
+	road := testbed.StartProxy(t, d.server.Address())
+	url := strings.Replace(d.url(), d.server.Address(), road.Address(), 1)
+	s, err := postgres.Open(t.Context(), url, d.options(store.Options{Signer: storetest.Signer(t)}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	look := func() error {
+		return s.View(t.Context(), func(tx *store.Tx) error {
+			_, err := tx.LedgerSize()
+			return err
+		})
+	}
+	for range 4 { // every reader has a connection
+		if err := look(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	road.Set(testbed.BlackHole)
+	if err := look(); !fault.Is(err, fault.StoreUnavailable) {
+		t.Errorf("nothing came back, and the view says %v", err)
+	}
+	road.Heal()
+	for range 4 {
+		if err := look(); err != nil {
+			t.Error(err)
+		}
 	}
 }
