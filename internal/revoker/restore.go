@@ -50,6 +50,10 @@ func (s *sweep) mark(ctx context.Context, marker target.Marker) error {
 	if err != nil || seen.Instance != mine.Instance || seen.Target != mine.Target || !seen.After(mine) {
 		return err
 	}
+	// Another server of our store may have begun between the two: its boot is in the store before it is at the target.
+	if mine, err = s.revoker.Mark(ctx, s.member.name); err != nil || !seen.After(mine) {
+		return err
+	}
 	s.revoker.log.Error("the target remembers a later start than this store knows", "target", s.member.name,
 		"seen_boot", seen.Boot, "boot", mine.Boot, "seen_epoch", seen.Epoch, "epoch", mine.Epoch)
 	if err := s.openEpoch(ctx, seen.Epoch); err != nil {
