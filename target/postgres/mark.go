@@ -74,6 +74,8 @@ func (p *Postgres) meet(ctx context.Context) error {
 		return fmt.Errorf("%s lacks our mark: it is not the server that this target was: %w: %w", p.place.title(), errElsewhere, target.ErrNotDone)
 	case seen != target.Mark{} && (seen.Instance != b.mark.Instance || seen.Target != b.mark.Target):
 		return fmt.Errorf("%s bears the mark of target %q: %w: %w", p.place.title(), seen.Target, errElsewhere, target.ErrNotDone)
+	case seen.After(b.mark) && p.cfg.Peers != nil && seen.Epoch == b.mark.Epoch:
+		// Another server of our store began after us, which is nothing strange.
 	case seen.After(b.mark):
 		// What that means for leases is the caller's to decide, by Mark.
 		p.log.WarnContext(ctx, "a later boot or epoch has been at this target", "target", p.place.title(), "boot", seen.Boot, "epoch", seen.Epoch)
