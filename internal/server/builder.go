@@ -31,6 +31,8 @@ type builder struct {
 	revoker *revoker.Revoker
 	log     *slog.Logger
 
+	others peers
+
 	mu       sync.Mutex          // guards the fields below; held while the fleet changes
 	deployed map[string]deployed // by name
 	broken   map[string]string   // targets that could not be made, and why
@@ -309,18 +311,4 @@ func (b *builder) faults() map[string]string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return maps.Clone(b.broken)
-}
-
-// peers are the boots of the other servers of our store.
-func (b *builder) peers(ctx context.Context) (boots []int64, err error) {
-	err = b.store.View(ctx, func(tx *store.Tx) error {
-		all, err := tx.Replicas()
-		for _, r := range all {
-			if r.Boot != b.store.Boot() {
-				boots = append(boots, r.Boot)
-			}
-		}
-		return err
-	})
-	return boots, err
 }

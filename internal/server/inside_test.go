@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -177,5 +178,35 @@ func TestTheIssuerOfATokenIsReadWithoutBelievingIt(t *testing.T) {
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("%.60s: %q, %v", token, got, err)
 		}
+	}
+}
+
+// While the store is away, revocations go on at the targets by what was last known of the other servers. Without
+// having known anything, nobody's connections are ended.
+func TestTheOtherServersAreThoseOfTheLastTimeWhileTheStoreIsAway(t *testing.T) {
+	dir := t.TempDir()
+	cfg := Config{Store: "sqlite://" + filepath.Join(dir, "daypass.db"), MasterKey: "file://" + filepath.Join(dir, "master.key")}
+	if _, err := Init(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	cfg.fill()
+	s := &Server{cfg: cfg, log: slog.New(slog.DiscardHandler)}
+	s.figures = newFigures(s)
+	if err := s.openStore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	knows, blank := &builder{store: s.store, log: s.log}, &builder{store: s.store, log: s.log}
+	if boots, err := knows.peers(t.Context()); err != nil || len(boots) != 0 {
+		t.Fatalf("a file has one owner, and its peers are %v, %v", boots, err)
+	}
+	knows.others.boots = []int64{7}
+	if err := s.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if boots, err := knows.peers(t.Context()); err != nil || !slices.Equal(boots, []int64{7}) {
+		t.Errorf("with the store away its peers are %v, %v", boots, err)
+	}
+	if boots, err := blank.peers(t.Context()); err == nil {
+		t.Errorf("without having asked, its peers are %v", boots)
 	}
 }
