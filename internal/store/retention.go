@@ -10,8 +10,8 @@ import (
 const (
 	prunePage  = 100
 	prunePause = 4                    // times as long as the page took
-	pauseMin   = 5 * time.Millisecond // also when there was nothing before us
-	pauseMax   = 500 * time.Millisecond
+	shortPause = 5 * time.Millisecond // also when there was nothing before us
+	longPause  = 500 * time.Millisecond
 )
 
 // Pruned counts what [Store.Retain] deleted.
@@ -38,7 +38,7 @@ func (s *Store) Retain(ctx context.Context, leasesBefore, decisionsBefore time.T
 		if page.Leases < prunePage && page.Decisions < prunePage {
 			return all, nil
 		}
-		timer := time.NewTimer(min(max(prunePause*time.Since(begun), pauseMin), pauseMax))
+		timer := time.NewTimer(min(max(prunePause*time.Since(begun), shortPause), longPause))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
