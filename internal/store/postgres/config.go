@@ -28,6 +28,8 @@ type place struct {
 	tls                    bool
 }
 
+var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)
+
 var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
 
 // parse reads postgres://user@host:port[,host:port…]/database?sslmode=…&schema=….
@@ -57,10 +59,10 @@ func parse(text string) (p place, err error) {
 		if err != nil {
 			name, port = strings.Trim(host, "[]"), "5432"
 		}
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || name == "" {
+		ip := net.ParseIP(name)
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || ip == nil && !hostName.MatchString(name) {
 			return wrong("%q is not a host and port", host)
 		}
-		ip := net.ParseIP(name)
 		local = local && (name == "localhost" || ip != nil && ip.IsLoopback())
 		p.hosts = append(p.hosts, net.JoinHostPort(name, port))
 	}
