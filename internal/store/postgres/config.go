@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -45,7 +46,7 @@ func parse(text string) (p place, err error) {
 	at := strings.LastIndex(authority, "@")
 	hosts := strings.Split(authority[at+1:], ",")
 	// The parser takes one host; the others are ours to read.
-	u, err := url.Parse(strings.Replace(text, authority[at+1:], hosts[0], 1))
+	u, err := url.Parse("postgres://" + authority[:at+1] + hosts[0] + rest[len(authority):])
 	if err != nil {
 		return wrong("not a URL") // the parser's error would quote a password
 	}
@@ -53,6 +54,9 @@ func parse(text string) (p place, err error) {
 		return wrong("the URL holds a password; put it in a file and name it in store_password")
 	}
 	p = place{user: u.User.Username(), database: strings.TrimPrefix(u.Path, "/"), schema: "public", tls: true}
+	if strings.ContainsFunc(p.user+p.database, unicode.IsControl) {
+		return wrong("the user or the database has control characters in its name")
+	}
 	local := true
 	for _, host := range hosts {
 		name, port, err := net.SplitHostPort(host)
@@ -103,7 +107,8 @@ func Redacted(text string) string {
 	if err != nil {
 		return "postgres://…"
 	}
-	return "postgres://" + p.user + "@" + strings.Join(p.hosts, ",") + "/" + p.database
+	shown := url.URL{Scheme: "postgres", User: url.User(p.user), Host: strings.Join(p.hosts, ","), Path: "/" + p.database}
+	return shown.String()
 }
 
 // configure builds a configuration from nothing but ours. The driver's parser would read PG* variables and files
