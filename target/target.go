@@ -47,6 +47,18 @@ type Grant struct {
 	Role   string          // name of the role; keeps roles with equal rights apart, and is never part of a name at the target
 	Rights json.RawMessage // the role's section for this kind of target, as the kind accepted it at load
 	TTL    time.Duration   // how long the credential lives at most; the target counts it on its own clock
+	Holder Holder          // whom the credential is for
+}
+
+// Holder is the principal that a lease is for, as its issuer attested it, for names and tags at a target that tell
+// people who is behind a credential. Its text is of strangers' choosing: escape it for where it goes, and let no right
+// and no name that Revoke must compute depend on it.
+type Holder struct {
+	Issuer    string         // name of the issuer in the access configuration
+	IssuerURL string         // what the issuer calls itself, which never changes
+	Subject   string         // who the issuer says it is
+	Claims    map[string]any // the claims that the access configuration declares; read only
+	Run       string         // what the workload's platform calls its run; empty where it has none
 }
 
 // Credential is what opens the target. It is handed out once and never stored.

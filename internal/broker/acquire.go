@@ -382,9 +382,21 @@ func (b *Broker) grant(ctx context.Context, a *acquisition) (c target.Credential
 	ctx, cancel := context.WithTimeout(ctx, grantTime)
 	defer cancel()
 	begun := time.Now()
-	c, err = m.Grant(ctx, target.Grant{Lease: string(a.lease.ID), Role: a.role.Name, Rights: a.role.Rights, TTL: a.lease.NativeUntil.Sub(b.clock.Now())})
+	c, err = m.Grant(ctx, target.Grant{
+		Lease:  string(a.lease.ID),
+		Role:   a.role.Name,
+		Rights: a.role.Rights,
+		TTL:    a.lease.NativeUntil.Sub(b.clock.Now()),
+		Holder: a.holder(),
+	})
 	b.figures.granted(a.role.Target, err, time.Since(begun))
 	return c, err
+}
+
+// holder says to the target whom the credential is for.
+func (a *acquisition) holder() target.Holder {
+	p := a.principal
+	return target.Holder{Issuer: p.Issuer, IssuerURL: p.IssuerURL, Subject: p.Subject, Claims: p.Claims, Run: a.lease.Run}
 }
 
 // activate records that the credential exists, after a second look at locks and the access revision: what was
