@@ -96,7 +96,7 @@ func failOver(ctx context.Context, w *world, r *rand.Rand) error {
 }
 
 func crashStore(ctx context.Context, w *world, r *rand.Rand) error {
-	primary, clean := w.fleet.Store.Primary(), context.WithoutCancel(ctx)
+	primary, clean := w.fleet.Primary(), context.WithoutCancel(ctx)
 	if err := primary.Kill(clean); err != nil {
 		return err
 	}
@@ -117,11 +117,11 @@ func loseStandby(least, most time.Duration) func(context.Context, *world, *rand.
 
 func crashTarget(ctx context.Context, w *world, r *rand.Rand) error {
 	clean := context.WithoutCancel(ctx)
-	if err := w.fleet.Target.Kill(clean); err != nil {
+	if err := w.fleet.Postgres.Kill(clean); err != nil {
 		return err
 	}
 	w.pause(ctx, between(r, 0, 4*time.Second))
-	return w.fleet.Target.Start(clean)
+	return w.fleet.Postgres.Start(clean)
 }
 
 func faults(r *rand.Rand) testbed.Fault {

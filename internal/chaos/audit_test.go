@@ -46,6 +46,11 @@ func (w *world) audit() {
 	w.t.Logf("all was revoked after %v", time.Since(begun).Round(100*time.Millisecond))
 	w.auditLeases(rows)
 	w.auditLedger(rows)
+	for _, r := range w.fleet.Replicas {
+		if strings.Contains(r.Log(), "DATA RACE") { // found where CHAOS_RACE built them to look
+			w.t.Errorf("%s has a data race: its log says where (CHAOS_LOGS keeps it)", r.Name)
+		}
+	}
 }
 
 // settle waits until every lease is active or revoked, and in none of the states in not, and the target has the logins
@@ -56,8 +61,8 @@ func (w *world) settle(what string, not ...string) (rows []row) {
 	defer cancel()
 	not = append(not, pending, revoking)
 	for {
-		rows = query[row](ctx, w, w.fleet.Store.Primary(), rig.StoreDatabase, "select id, state, reason, boot from leases")
-		logins := query[struct{ Lease string }](ctx, w, w.fleet.Target, rig.Database,
+		rows = query[row](ctx, w, w.fleet.Primary(), rig.StoreDatabase, "select id, state, reason, boot from leases")
+		logins := query[struct{ Lease string }](ctx, w, w.fleet.Postgres, rig.Database,
 			`select split_part(rolname, '_', 3) as lease from pg_roles where rolname ~ '^dp_' and rolcanlogin`)
 		var live, open, waiting []string
 		for _, l := range rows {
@@ -159,7 +164,7 @@ func (w *world) auditLedger(rows []row) {
 	leaves := query[struct {
 		Position int64
 		Leaf     []byte
-	}](w.t.Context(), w, w.fleet.Store.Primary(), rig.StoreDatabase, "select position, leaf from ledger_leaves order by position")
+	}](w.t.Context(), w, w.fleet.Primary(), rig.StoreDatabase, "select position, leaf from ledger_leaves order by position")
 	for _, l := range leaves {
 		if l.Position != edge.Size() {
 			w.t.Fatalf("the ledger has no entry %d", edge.Size())

@@ -121,7 +121,7 @@ func (c *caller) idle(ctx context.Context, most time.Duration) {
 
 func (c *caller) acquire(ctx context.Context) *record {
 	at, replica := c.anywhere()
-	role := []string{"reader", "member"}[c.random.IntN(2)]
+	role := []string{"grants-fast", "member-fast"}[c.random.IntN(2)]
 	ttl := api.Duration(time.Duration(5+c.random.IntN(40)) * time.Second)
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()

@@ -88,10 +88,13 @@ func newWorld(t *testing.T, seed uint64) *world {
 	var err error
 	w.fleet, err = rig.StartFleet(t.Context(), rig.FleetOptions{
 		Replicas: replicas,
-		Version:  []int{15, 18}[seed%2],
-		Road: func(upstream string) int {
-			w.targetRoad = testbed.StartProxy(t, upstream)
-			return w.targetRoad.Port()
+		Options: rig.Options{
+			Version: []int{15, 18}[seed%2],
+			Race:    os.Getenv("CHAOS_RACE") != "",
+			Road: func(upstream string) int {
+				w.targetRoad = testbed.StartProxy(t, upstream)
+				return w.targetRoad.Port()
+			},
 		},
 		StoreRoad: func(replica int, upstream string) int {
 			road := testbed.StartProxy(t, upstream)

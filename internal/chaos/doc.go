@@ -9,6 +9,7 @@
 //
 // It is a test: `go test ./internal/chaos` runs most kinds of accidents once, `make chaos` goes on for minutes. It owns
 // no code that runs elsewhere. The order of accidents follows from CHAOS_SEED; what the machine does with it does not.
+// CHAOS_RACE=1 builds the replicas with the race detector.
 //
 // Not tried here: clocks that jump. Daypass would need to run under a clock of its own for that.
 package chaos

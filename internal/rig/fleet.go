@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,51 +22,54 @@ const StoreDatabase = "daypass"
 
 // FleetOptions say what to run.
 type FleetOptions struct {
+	Options
 	Replicas  int
-	Version   int                                    // of PostgreSQL at the target
-	Road      func(upstream string) int              // gives the port of a proxy to the target
-	StoreRoad func(replica int, upstream string) int // the same to one of the store's two servers, for each replica
+	Alone     bool                                   // the store has no standby
+	StoreRoad func(replica int, upstream string) int // gives the port of a proxy to one of the store's servers, for each replica; nil: none
 }
 
-// Fleet is an installation of several `daypass serve` that share a store in PostgreSQL, a primary with a standby.
+// Fleet is an installation of one `daypass serve` or several that share a store in PostgreSQL, a primary with a standby.
 type Fleet struct {
-	Dir      string
-	Audience string // of tokens
-	Target   *testbed.Postgres
-	Store    *testbed.Pair
-	Issuer   *testissuer.Issuer
+	*Site
+	Store    *testbed.Pair // nil without a standby
 	Replicas []*Replica
 
-	base *Rig
+	single *testbed.Postgres // the store without a standby
+}
+
+// Primary is the server of the store that takes writes.
+func (f *Fleet) Primary() *testbed.Postgres {
+	if f.single != nil {
+		return f.single
+	}
+	return f.Store.Primary()
 }
 
 // StartFleet runs everything and returns when every replica can hand out leases.
 func StartFleet(ctx context.Context, opt FleetOptions) (f *Fleet, err error) {
-	dir, err := os.MkdirTemp("", "daypass-fleet-")
+	site, err := openSite(ctx, opt.Options)
 	if err != nil {
 		return nil, err
 	}
-	f = &Fleet{Dir: dir, base: &Rig{Dir: dir, binary: filepath.Join(dir, "daypass")}}
+	f = &Fleet{Site: site}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	one := Options{Version: opt.Version}
-	for _, step := range []func(context.Context, Options) error{f.base.build, f.base.startPostgres, f.base.startIssuer} {
-		if err := step(ctx, one); err != nil {
+	if err := f.startStore(ctx, opt); err != nil {
+		return f, err
+	}
+	for i := range opt.Replicas {
+		if err := f.add(i, opt.StoreRoad); err != nil {
 			return f, err
 		}
 	}
-	f.Target, f.Issuer = f.base.Postgres, f.base.Issuer
-	if err := f.startStore(ctx); err != nil {
+	if err := site.configure(); err != nil {
 		return f, err
 	}
-	if err := f.configure(opt); err != nil {
+	if err := site.init(ctx, f.Replicas[0].config); err != nil {
 		return f, err
-	}
-	if out, err := f.base.Command(ctx, "init", "--config", f.Replicas[0].config).CombinedOutput(); err != nil {
-		return f, fmt.Errorf("daypass init: %w\n%s", err, out)
 	}
 	for _, r := range f.Replicas {
 		if err := r.start(); err != nil {
@@ -78,93 +79,44 @@ func StartFleet(ctx context.Context, opt FleetOptions) (f *Fleet, err error) {
 	return f, f.Ready(ctx)
 }
 
-func (f *Fleet) startStore(ctx context.Context) (err error) {
-	f.Store, err = testbed.StartPair(ctx, testbed.PostgresOptions{Settings: map[string]string{"wal_keep_size": "512MB"}})
+func (f *Fleet) startStore(ctx context.Context, opt FleetOptions) (err error) {
+	servers := testbed.PostgresOptions{Fsync: opt.Fsync, Settings: map[string]string{"wal_keep_size": "512MB"}}
+	if opt.Alone {
+		f.single, err = testbed.StartPostgres(ctx, servers)
+	} else {
+		f.Store, err = testbed.StartPair(ctx, servers)
+	}
 	if err != nil {
 		return err
 	}
-	return f.Store.Primary().Exec(ctx, "postgres", "create role daypass login password '"+password+"'",
+	return f.Primary().Exec(ctx, "postgres", "create role daypass login password '"+password+"'",
 		"create database "+StoreDatabase+" owner daypass encoding 'UTF8' template template0")
 }
 
-// configure writes what the replicas share, and each one's own configuration.
-func (f *Fleet) configure(opt FleetOptions) error {
-	files := map[string]string{
-		"secrets/orders-db":   password,
-		"store-password":      password,
-		"access/access.yaml":  fmt.Sprintf(fleetAccess, f.Issuer.URL(), opt.Road(f.Target.Address()), Database, f.Target.Port),
-		"access/orders.cedar": policyFile,
+// add configures one more replica.
+func (f *Fleet) add(i int, road func(int, string) int) error {
+	listen, err := freeAddress()
+	if err != nil {
+		return err
 	}
-	for i := range opt.Replicas {
-		listen, err := freeAddress()
-		if err != nil {
-			return err
-		}
-		if i == 0 {
-			f.Audience = "http://" + listen
-		}
-		var hosts []string
-		for _, port := range f.Store.Places {
-			hosts = append(hosts, "127.0.0.1:"+strconv.Itoa(opt.StoreRoad(i, "127.0.0.1:"+strconv.Itoa(port))))
-		}
-		name := "replica-" + strconv.Itoa(i)
-		r := &Replica{Name: name, URL: "http://" + listen, config: f.base.Path(name + ".yaml"), log: f.base.Path(name + ".log"), fleet: f}
-		files[name+".yaml"] = fmt.Sprintf(fleetServer, listen, f.Audience, f.Dir, name, strings.Join(hosts, ","), StoreDatabase)
-		if r.Admin, err = client.New(client.Options{URL: "unix://" + f.base.Path(name+".sock")}); err != nil {
-			return err
-		}
-		f.Replicas = append(f.Replicas, r)
+	ports := []int{f.Primary().Port}
+	if f.Store != nil {
+		ports = f.Store.Places[:]
 	}
-	for name, text := range files {
-		if err := os.MkdirAll(filepath.Dir(f.base.Path(name)), 0o700); err != nil {
-			return err
+	var hosts []string
+	for _, port := range ports {
+		if road != nil {
+			port = road(i, "127.0.0.1:"+strconv.Itoa(port))
 		}
-		if err := os.WriteFile(f.base.Path(name), []byte(text), 0o600); err != nil {
-			return err
-		}
+		hosts = append(hosts, "127.0.0.1:"+strconv.Itoa(port))
 	}
-	return nil
+	store := fmt.Sprintf("store: postgres://daypass@%s/%s?sslmode=disable\nstore_password: file://%s", strings.Join(hosts, ","), StoreDatabase, f.Path("store-password"))
+	name := "replica-" + strconv.Itoa(i)
+	r := &Replica{Name: name, URL: "http://" + listen, log: f.Path(name + ".log"), fleet: f}
+	r.config, r.Admin, err = f.server(name, listen, store, "info")
+	f.Replicas = append(f.Replicas, r)
+	return err
 }
-
-const (
-	fleetServer = `
-listen: %[1]s
-url: %[2]s
-socket: %[3]s/%[4]s.sock
-store: postgres://daypass@%[5]s/%[6]s?sslmode=disable
-store_password: file://%[3]s/store-password
-master_key: file://%[3]s/master.key
-secrets_dir: %[3]s/secrets
-access: %[3]s/access
-limits: {leases_per_principal: 1000000, acquire_rate: 100000/s}
-log: {level: info, format: text}
-`
-	fleetAccess = `
-kind: Issuer
-name: github
-preset: github-actions
-oidc: {url: %q}
----
-kind: Target
-name: orders-db
-postgres: {url: "postgres://daypass@127.0.0.1:%d/%s?sslmode=disable", password: {file: orders-db}}
-client: {host: 127.0.0.1, port: %d, sslmode: disable}
----
-kind: Role
-name: reader
-target: orders-db
-ttl: {default: 1m, max: 10m}
-postgres:
-  scram_iterations: 1
-  grants: [{privileges: [SELECT], on: tables, schema: public, future: true}]
----
-kind: Role
-name: member
-target: orders-db
-ttl: {default: 1m, max: 10m}
-postgres: {in_role: [orders_readers], scram_iterations: 1}
-`
-)
 
 // Ready waits until every replica can hand out leases.
 func (f *Fleet) Ready(ctx context.Context) error {
@@ -192,7 +144,7 @@ func (f *Fleet) Ready(ctx context.Context) error {
 // Workload is a client of a run on the main branch, with a fresh token for each call.
 func (f *Fleet) Workload(runID string, r *Replica) (*client.Client, error) {
 	return client.New(client.Options{URL: r.URL, Token: client.TokenFunc(func(context.Context) (secret.Text, error) {
-		return secret.New(f.Issuer.Token(f.Issuer.GitHub(testissuer.Run{Audience: f.Audience, RunID: runID}))), nil
+		return f.Token(testissuer.Run{RunID: runID}), nil
 	})})
 }
 
@@ -205,7 +157,10 @@ func (f *Fleet) Close() error {
 	if f.Store != nil {
 		err = f.Store.Stop()
 	}
-	return errors.Join(err, f.base.Close())
+	if f.single != nil {
+		err = errors.Join(err, f.single.Stop())
+	}
+	return errors.Join(err, f.Site.close())
 }
 
 // Replica is one `daypass serve` of a fleet. Whatever keeps services running starts it again when it ends.
@@ -247,8 +202,7 @@ func (r *Replica) start() error {
 // supervise runs the process again and again.
 func (r *Replica) supervise(log *os.File) {
 	for {
-		cmd := exec.Command(r.fleet.base.binary, "serve", "--config", r.config)
-		cmd.Stdout, cmd.Stderr = log, log
+		cmd := r.fleet.serve(r.config, log)
 		r.mu.Lock()
 		if r.closed {
 			r.mu.Unlock()
@@ -323,9 +277,16 @@ func (r *Replica) Log() string {
 }
 
 // Tail is the end of the replica's log.
-func (r *Replica) Tail() string {
-	lines := strings.Split(r.Log(), "\n")
-	return strings.Join(lines[max(0, len(lines)-40):], "\n")
+func (r *Replica) Tail() string { return tail(r.log) }
+
+// PID is the replica's process, 0 while none runs.
+func (r *Replica) PID() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.process == nil {
+		return 0
+	}
+	return r.process.Pid
 }
 
 func (r *Replica) close() {
