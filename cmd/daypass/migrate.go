@@ -13,7 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/daypass/daypass/internal/server"
-	"github.com/daypass/daypass/internal/store"
+	"github.com/daypass/daypass/internal/store/relocation"
 )
 
 // migration is the command line of a migration.
@@ -148,13 +148,13 @@ func (a *app) hintStore(cfg server.Config, config string, now server.Place) {
 }
 
 // migrationMeter returns what shows on a terminal how far a migration is, and what ends that.
-func (a *app) migrationMeter() (watch func(store.Progress), end func()) {
+func (a *app) migrationMeter() (watch func(relocation.Progress), end func()) {
 	file, ok := a.stderr.(*os.File)
 	if a.quiet || !ok || !term.IsTerminal(int(file.Fd())) {
 		return nil, func() {}
 	}
 	begun, shown := a.now(), time.Time{}
-	watch = func(p store.Progress) {
+	watch = func(p relocation.Progress) {
 		now := a.now()
 		if now.Sub(shown) < 200*time.Millisecond && p.Done < p.All {
 			return

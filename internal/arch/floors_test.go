@@ -32,6 +32,7 @@ const floors = `
 2 internal/store            leases and ledger entries in one transaction
 2 internal/store/sqlite     the embedded dialect
 2 internal/store/postgres   the dialect of a PostgreSQL database that several processes share
+2 internal/store/relocation a store moves to another database, and back
 2 internal/store/storetest  conformance suite that every dialect passes
 2 internal/trace            spans of what the broker does, for an OpenTelemetry collector
 2 internal/testbed          real servers for tests, demo and benchmarks

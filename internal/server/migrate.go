@@ -7,6 +7,7 @@ import (
 
 	"github.com/daypass/daypass/internal/keyring"
 	"github.com/daypass/daypass/internal/store"
+	"github.com/daypass/daypass/internal/store/relocation"
 	"github.com/daypass/daypass/ledger"
 )
 
@@ -18,23 +19,23 @@ type Place struct {
 
 // Migrated is what [Migrate] moved.
 type Migrated struct {
-	store.Relocated
+	relocation.Moved
 	Already bool // an earlier command moved it; nothing was done now
 }
 
 // Migrate moves the store from one place to another, and returns after everything there was verified. No server may
 // run, and there must be no store at the place it goes to. Whatever ends it early, no two servable stores are left,
-// and the same command again goes on; see [store.Relocation]. watch, unless nil, is told how far it is.
-func Migrate(ctx context.Context, cfg Config, from, to Place, watch func(store.Progress)) (done Migrated, err error) {
+// and the same command again goes on; see [relocation.Plan]. watch, unless nil, is told how far it is.
+func Migrate(ctx context.Context, cfg Config, from, to Place, watch func(relocation.Progress)) (done Migrated, err error) {
 	m, err := cfg.migration(&from, &to)
 	if err != nil {
 		return done, err
 	}
-	m.relocation.Watch = watch
+	m.plan.Watch = watch
 	err = m.from.hold(ctx, func(source store.Dialect) error {
 		return m.to.fill(ctx, func(destination store.Dialect) (err error) {
-			m.relocation.From, m.relocation.To = source, destination
-			done.Relocated, err = store.Relocate(ctx, m.relocation)
+			m.plan.From, m.plan.To = source, destination
+			done.Moved, err = relocation.Run(ctx, m.plan)
 			return err
 		})
 	})
@@ -52,22 +53,22 @@ func UndoMigration(ctx context.Context, cfg Config, from, to Place, lost bool) e
 		return err
 	}
 	err = m.from.hold(ctx, func(source store.Dialect) error {
-		r := m.relocation
-		r.From = source
+		p := m.plan
+		p.From = source
 		if lost {
-			return store.TakeBack(ctx, r, true)
+			return relocation.TakeBack(ctx, p, true)
 		}
 		err := m.to.hold(ctx, func(destination store.Dialect) error {
-			r.To = destination
-			return store.TakeBack(ctx, r, false)
+			p.To = destination
+			return relocation.TakeBack(ctx, p, false)
 		})
 		if errors.Is(err, store.ErrAbsent) {
-			r.To = nil
-			err = store.TakeBack(ctx, r, false)
+			p.To = nil
+			err = relocation.TakeBack(ctx, p, false)
 		}
 		return err
 	})
-	if errors.Is(err, store.ErrServed) {
+	if errors.Is(err, relocation.ErrServed) {
 		return withHint(err, fmt.Sprintf("move it back instead, to a place of its own: daypass store migrate %s NEW", to.Store))
 	}
 	return m.hint(err)
@@ -75,8 +76,8 @@ func UndoMigration(ctx context.Context, cfg Config, from, to Place, lost bool) e
 
 // migration is a move between two places.
 type migration struct {
-	from, to   storage
-	relocation store.Relocation
+	from, to storage
+	plan     relocation.Plan
 }
 
 // migration finds the two places. What is not said of one that is the configuration's own is taken from there.
@@ -89,7 +90,7 @@ func (c Config) migration(from, to *Place) (m migration, err error) {
 	if err != nil {
 		return m, withHint(err, "the master key goes with the store: name in master_key the one that opens it")
 	}
-	m.relocation.Signer = func(tx *store.Tx) (*ledger.Signer, error) {
+	m.plan.Signer = func(tx *store.Tx) (*ledger.Signer, error) {
 		sealed, err := tx.Sealed(sealedLedgerKey)
 		if err != nil {
 			return nil, err
@@ -105,7 +106,7 @@ func (c Config) migration(from, to *Place) (m migration, err error) {
 	if from.Store == to.Store {
 		return m, errors.New("the store is there already: name two places")
 	}
-	m.relocation.FromName, m.relocation.ToName = from.Store, to.Store
+	m.plan.FromName, m.plan.ToName = from.Store, to.Store
 	return m, nil
 }
 
@@ -133,15 +134,15 @@ func (c Config) at(p *Place) (storage, error) {
 func (m migration) already(ctx context.Context, cause error) (bool, error) {
 	var from, to string
 	err := m.from.hold(ctx, func(d store.Dialect) (err error) {
-		from, err = store.MovedTo(ctx, d)
+		from, err = movedTo(ctx, d)
 		return err
 	})
-	if err == nil && from != m.relocation.ToName {
+	if err == nil && from != m.plan.ToName {
 		return false, cause
 	}
 	if err == nil {
 		err = m.to.hold(ctx, func(d store.Dialect) (err error) {
-			to, err = store.MovedTo(ctx, d)
+			to, err = movedTo(ctx, d)
 			return err
 		})
 	}
@@ -151,18 +152,29 @@ func (m migration) already(ctx context.Context, cause error) (bool, error) {
 	return err == nil, err
 }
 
+// movedTo is where a store was moved to.
+func movedTo(ctx context.Context, d store.Dialect) (to string, err error) {
+	idle := store.NewIdle(d)
+	defer idle.Close()
+	err = idle.View(ctx, func(rows store.Rows) (err error) {
+		to, err = rows.MovedTo()
+		return err
+	})
+	return to, err
+}
+
 // hint says what to do about what went wrong.
 func (m migration) hint(err error) error {
-	r := m.relocation
+	p := m.plan
 	if _, hinted := errors.AsType[*hintedError](err); hinted {
 		return err
 	}
 	switch {
 	case errors.Is(err, store.ErrUnknown):
 		return withHint(err, "the same command again finds out, and goes on")
-	case errors.Is(err, store.ErrHalfway):
+	case errors.Is(err, relocation.ErrHalfway):
 		return withHint(err, fmt.Sprintf("the same command again goes on; to serve %s instead: daypass store migrate --undo %s %s",
-			r.FromName, r.FromName, r.ToName))
+			p.FromName, p.FromName, p.ToName))
 	case errors.Is(err, store.ErrInUse):
 		return withHint(err, "stop every server of the store first; one that was killed counts for half a minute longer")
 	case errors.Is(err, store.ErrExists):

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -25,41 +24,32 @@ type Facts struct {
 	Sealed   map[string][]byte
 }
 
-// Examine reads a store that is not open, a copy say, and makes sure that it is whole: the head of its ledger is
-// signed and is that of its tree, and no leaf is missing. It changes nothing. It takes the dialect over.
-func Examine(ctx context.Context, d Dialect) (f Facts, err error) {
-	s := newStore(d, Options{})
-	err = s.View(ctx, func(tx *Tx) (err error) {
-		f, err = tx.examine()
-		return err
-	})
-	return f, errors.Join(err, s.Close())
-}
-
-func (tx *Tx) examine() (f Facts, err error) {
-	if f.Instance, err = tx.meta(metaInstance); err != nil {
+// Examine reads what the store holds and makes sure that it is whole: the head of its ledger is signed and is that of
+// its tree, and no leaf is missing. It changes nothing.
+func (r Rows) Examine() (f Facts, err error) {
+	if f.Instance, err = r.meta(metaInstance); err != nil {
 		return f, err
 	}
 	if len(f.Instance) != instanceLength {
 		return f, fmt.Errorf("%w: it has no instance", ErrForeign)
 	}
-	if err := tx.moved(); err != nil {
+	if err := r.moved(); err != nil {
 		return f, err
 	}
 	for name, into := range map[string]*int64{metaBoot: &f.Boot, metaEpoch: &f.Epoch} {
-		if *into, err = tx.counter(name); err != nil {
+		if *into, err = r.counter(name); err != nil {
 			return f, err
 		}
 	}
-	if err := tx.examineLedger(&f); err != nil {
+	if err := r.examineLedger(&f); err != nil {
 		return f, fmt.Errorf("%w: its ledger does not hold: %w", ErrDamaged, err)
 	}
-	targets, err := tx.Targets()
+	targets, err := r.Targets()
 	for _, t := range targets {
 		f.Live += t.Live()
 	}
 	if err == nil {
-		f.Sealed, err = tx.allSealed()
+		f.Sealed, err = r.allSealed()
 	}
 	return f, err
 }
@@ -120,21 +110,14 @@ const (
 	unopened     = "unopened"
 )
 
-// Restored makes a copy of a store say that it is one, so that the start which opens it opens a new epoch. The
-// store must not be open. It takes the dialect over.
-func Restored(ctx context.Context, d Dialect) error {
-	s := newStore(d, Options{})
-	err := s.migrate(ctx) // which refuses a copy of a newer daypass's store
-	if err == nil {
-		err = s.View(ctx, func(tx *Tx) (err error) {
-			s.writer.tree, err = tx.loadTree() // by which a failed write is told from a done one
-			return err
-		})
+// MarkRestored makes the store say that a copy took its place, so that the start which opens it opens a new epoch. It
+// reports whether the store said so before.
+func (r Rows) MarkRestored() (already bool, err error) {
+	state, err := r.meta(metaRestored)
+	if err != nil || state == unopened {
+		return err == nil, err
 	}
-	if err == nil {
-		err = s.once(func(tx *Tx) error { return tx.setMeta(metaRestored, unopened) })
-	}
-	return errors.Join(err, s.Close())
+	return false, r.setMeta(metaRestored, unopened)
 }
 
 // takeOver opens a new epoch when a copy took the store's place since the last start: what the targets hold may be

@@ -37,8 +37,8 @@ func (t *Tally) add(state lease.State, n int) {
 	}
 }
 
-// scopes are the four that a lease is counted in.
-func (l *Lease) scopes() [4]Scope {
+// Scopes are the four that a lease is counted in.
+func (l *Lease) Scopes() [4]Scope {
 	return [4]Scope{
 		{Target: l.Target},
 		{Role: l.Role},
@@ -53,15 +53,15 @@ func (l *Lease) scopes() [4]Scope {
 // Only of a target is it asked how many are pending. In the other scopes these count as active, so that a grant's
 // outcome does not touch their rows.
 func (tx *Tx) count(l *Lease, from, to lease.State) {
-	for _, scope := range l.scopes() {
-		if was, is := scope.counts(from), scope.counts(to); was != is {
+	for _, scope := range l.Scopes() {
+		if was, is := scope.Counts(from), scope.Counts(to); was != is {
 			tx.group.count(scope, was, is)
 		}
 	}
 }
 
-// counts is what the scope counts a lease in a state as.
-func (s Scope) counts(state lease.State) lease.State {
+// Counts is what the scope counts a lease in a state as.
+func (s Scope) Counts(state lease.State) lease.State {
 	if state == lease.Pending && s.Target == "" {
 		return lease.Active
 	}

@@ -100,11 +100,7 @@ func Restore(ctx context.Context, from, path string, how Restoring) (c Copied, e
 	if err := how.Approve(c.Facts); err != nil {
 		return c, err
 	}
-	d, err := newDialect(draft.path, Options{Ballast: -1}, nil)
-	if err == nil {
-		err = store.Restored(ctx, d)
-	}
-	if err != nil {
+	if err := draft.markRestored(ctx); err != nil {
 		return c, err
 	}
 	if c.Aside, err = setAside(path, time.Now()); err != nil {
@@ -197,11 +193,38 @@ func (d draft) fill(ctx context.Context, path string, id uint32, watch func(done
 	if err := d.verify(ctx, id); err != nil {
 		return f, explain(ctx, err)
 	}
+	err = d.idle(func(idle *store.Idle) error {
+		return idle.View(ctx, func(rows store.Rows) (err error) {
+			f, err = rows.Examine()
+			return err
+		})
+	})
+	return f, err
+}
+
+// markRestored makes the copy say that it is one, once its schema is that of this program.
+func (d draft) markRestored(ctx context.Context) error {
+	return d.idle(func(idle *store.Idle) error {
+		if err := idle.Migrate(ctx); err != nil { // which refuses a copy of a newer daypass's store
+			return err
+		}
+		return idle.Update(ctx, func(rows store.Rows) error {
+			_, err := rows.MarkRestored()
+			return err
+		})
+	})
+}
+
+// idle gives fn the store in the copy.
+func (d draft) idle(fn func(*store.Idle) error) error {
 	dialect, err := newDialect(d.path, Options{Ballast: -1}, nil)
 	if err != nil {
-		return f, err
+		return err
 	}
-	return store.Examine(ctx, dialect)
+	idle := store.NewIdle(dialect)
+	err = fn(idle)
+	idle.Close()
+	return errors.Join(err, dialect.Close())
 }
 
 // copy writes what one snapshot sees, row by row: what was deleted is not in it, nor the room it left.

@@ -1,10 +1,12 @@
-package store
+package relocation
 
 import (
 	"context"
 	"database/sql"
 	"fmt"
 	"strings"
+
+	"github.com/daypass/daypass/internal/store"
 )
 
 // table is one whose rows move with the store. The columns are asked for, so that a migration of the schema needs
@@ -51,32 +53,8 @@ type row []any
 // place is a point in a table: behind the row with this key. nil is its beginning.
 type place []any
 
-// columns returns the names of a table's columns.
-func (tx *Tx) columns(t table) ([]string, error) {
-	stmt, err := tx.session.prepare(tx.ctx, `select * from `+t.name+` where 1 = 0`)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := stmt.QueryContext(tx.ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	names, err := rows.Columns()
-	if err == nil {
-		err = rows.Err()
-	}
-	return names, err
-}
-
-// count returns how many rows a table has.
-func (tx *Tx) rowCount(t table) (n int64, err error) {
-	err = tx.one(`select count(*) from `+t.name, nil, &n)
-	return n, err
-}
-
 // page reads rows from a place on, in the order of the key, and the place behind them; nil at the end.
-func (tx *Tx) page(t table, columns []string, from place) (page []row, next place, err error) {
+func (t table) page(tx store.Rows, columns []string, from place) (page []row, next place, err error) {
 	where := ""
 	if from != nil {
 		where = ` where (` + strings.Join(t.key, ", ") + `) > ` + tuples(1, len(t.key))
@@ -84,7 +62,7 @@ func (tx *Tx) page(t table, columns []string, from place) (page []row, next plac
 	text := fmt.Sprintf(`select %s from %s%s order by %s limit %d`,
 		strings.Join(append(append([]string{}, t.key...), columns...), ", "), t.name, where, strings.Join(t.key, ", "), pageRows)
 	bytes, full := 0, false
-	err = tx.each(text, from, func(rows *sql.Rows) error {
+	err = tx.Each(text, from, func(rows *sql.Rows) error {
 		if full {
 			return nil
 		}
@@ -103,7 +81,9 @@ func (tx *Tx) page(t table, columns []string, from place) (page []row, next plac
 				bytes += len(v)
 			case []byte:
 				bytes += len(v)
-				values[i] = blob(v)
+				if v == nil {
+					values[i] = []byte{} // and not NULL
+				}
 			default:
 				return fmt.Errorf("table %s: a value is a %T", t.name, v)
 			}
@@ -119,7 +99,7 @@ func (tx *Tx) page(t table, columns []string, from place) (page []row, next plac
 }
 
 // insert writes rows.
-func (tx *Tx) insert(t table, columns []string, rows []row) error {
+func (t table) insert(tx store.Rows, columns []string, rows []row) error {
 	for len(rows) > 0 {
 		n := 1
 		if len(rows) >= insertRows {
@@ -129,7 +109,7 @@ func (tx *Tx) insert(t table, columns []string, rows []row) error {
 		for _, r := range rows[:n] {
 			args = append(args, r...)
 		}
-		_, err := tx.write(`insert into `+t.name+` (`+strings.Join(columns, ", ")+`) values `+tuples(n, len(columns)), args...)
+		_, err := tx.Write(`insert into `+t.name+` (`+strings.Join(columns, ", ")+`) values `+tuples(n, len(columns)), args...)
 		if err != nil {
 			return fmt.Errorf("table %s: %w", t.name, err)
 		}
@@ -140,17 +120,17 @@ func (tx *Tx) insert(t table, columns []string, rows []row) error {
 
 // each page of a table goes to fn, in the order of the key, and each is a snapshot of its own: nobody writes
 // meanwhile, and a long one would hold the database back.
-func (s *Store) pages(ctx context.Context, t table, fn func(tx *Tx, columns []string, page []row) error) error {
+func (t table) pages(ctx context.Context, s *store.Idle, fn func(tx store.Rows, columns []string, page []row) error) error {
 	var columns []string
 	var from place
 	for {
-		err := s.View(ctx, func(tx *Tx) (err error) {
+		err := s.View(ctx, func(tx store.Rows) (err error) {
 			if columns == nil {
-				if columns, err = tx.columns(t); err != nil {
+				if columns, err = tx.Columns(t.name); err != nil {
 					return err
 				}
 			}
-			page, next, err := tx.page(t, columns, from)
+			page, next, err := t.page(tx, columns, from)
 			if err != nil {
 				return fmt.Errorf("read table %s: %w", t.name, err)
 			}
@@ -166,14 +146,14 @@ func (s *Store) pages(ctx context.Context, t table, fn func(tx *Tx, columns []st
 // clear makes the destination an empty schema: an attempt that was cut short has left rows. What has a head is a
 // store, and is not touched.
 func (m *mover) clear(ctx context.Context) error {
-	if err := m.to.migrate(ctx); err != nil {
+	if err := m.to.Migrate(ctx); err != nil {
 		return err
 	}
-	err := m.to.apart(ctx, func(tx *Tx) error {
+	err := m.to.Update(ctx, func(tx store.Rows) error {
 		var heads int
-		err := tx.one(`select count(*) from ledger_head`, nil, &heads)
+		err := tx.One(`select count(*) from ledger_head`, nil, &heads)
 		if err == nil && heads > 0 {
-			err = ErrExists
+			err = store.ErrExists
 		}
 		return err
 	})
@@ -184,8 +164,8 @@ func (m *mover) clear(ctx context.Context) error {
 		keys := strings.Join(t.key, ", ")
 		text := fmt.Sprintf(`delete from %s where (%s) in (select %s from %s limit %d)`, t.name, keys, keys, t.name, clearRows)
 		for rows := int64(clearRows); rows == clearRows; {
-			err := m.to.apart(ctx, func(tx *Tx) (err error) {
-				rows, err = tx.write(text)
+			err := m.to.Update(ctx, func(tx store.Rows) (err error) {
+				rows, err = tx.Write(text)
 				return err
 			})
 			if err != nil {
@@ -193,10 +173,10 @@ func (m *mover) clear(ctx context.Context) error {
 			}
 		}
 	}
-	return m.to.apart(ctx, func(tx *Tx) error {
-		_, err := tx.write(`delete from replicas`)
+	return m.to.Update(ctx, func(tx store.Rows) error {
+		_, err := tx.Write(`delete from replicas`)
 		if err == nil {
-			_, err = tx.write(`delete from keepers`)
+			_, err = tx.Write(`delete from keepers`)
 		}
 		return err
 	})
@@ -204,10 +184,10 @@ func (m *mover) clear(ctx context.Context) error {
 
 // copy writes every table of the source to the destination, and returns the sums of what it read.
 func (m *mover) copy(ctx context.Context) (map[string]sum, error) {
-	err := m.from.View(ctx, func(tx *Tx) error {
+	err := m.from.View(ctx, func(tx store.Rows) error {
 		for _, t := range tables() {
-			n, err := tx.rowCount(t)
-			if err != nil {
+			var n int64
+			if err := tx.One(`select count(*) from `+t.name, nil, &n); err != nil {
 				return err
 			}
 			m.done.All += 2 * n
@@ -221,16 +201,16 @@ func (m *mover) copy(ctx context.Context) (map[string]sum, error) {
 	for _, t := range tables() {
 		var read sum
 		m.done.Table, m.done.Rows = t.name, 0
-		err := m.from.pages(ctx, t, func(_ *Tx, columns []string, page []row) error {
+		err := t.pages(ctx, m.from, func(_ store.Rows, columns []string, page []row) error {
 			for _, r := range page {
 				read.add(columns, r)
 			}
-			err := m.to.apart(ctx, func(tx *Tx) error { return tx.insert(t, columns, page) })
+			err := m.to.Update(ctx, func(tx store.Rows) error { return t.insert(tx, columns, page) })
 			m.tell(len(page))
 			return err
 		})
-		if err == nil && t.serial && m.To.GoOn(t.name, t.key[0]) != "" {
-			err = m.to.apart(ctx, func(tx *Tx) error { return tx.goOn(t) })
+		if err == nil && t.serial {
+			err = m.goOn(ctx, t)
 		}
 		if err != nil {
 			return nil, err
@@ -240,10 +220,16 @@ func (m *mover) copy(ctx context.Context) (map[string]sum, error) {
 	return sums, nil
 }
 
-// goOn makes the database number new rows of a table after those that it has.
-func (tx *Tx) goOn(t table) error {
-	var next int64
-	return tx.one(tx.store.dialect.GoOn(t.name, t.key[0]), nil, &next)
+// goOn makes the destination number new rows of a table after those that it has.
+func (m *mover) goOn(ctx context.Context, t table) error {
+	text := m.To.GoOn(t.name, t.key[0])
+	if text == "" {
+		return nil
+	}
+	return m.to.Update(ctx, func(tx store.Rows) error {
+		var next int64
+		return tx.One(text, nil, &next)
+	})
 }
 
 func (m *mover) tell(rows int) {
@@ -252,4 +238,17 @@ func (m *mover) tell(rows int) {
 	if m.Watch != nil {
 		m.Watch(m.done)
 	}
+}
+
+// tuples is the text of n tuples of width parameters.
+func tuples(n, width int) string {
+	all := make([]string, n)
+	for i := range all {
+		one := make([]string, width)
+		for j := range one {
+			one[j] = fmt.Sprint("$", i*width+j+1)
+		}
+		all[i] = "(" + strings.Join(one, ", ") + ")"
+	}
+	return strings.Join(all, ", ")
 }

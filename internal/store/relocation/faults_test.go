@@ -1,4 +1,4 @@
-package postgres_test
+package relocation_test
 
 import (
 	"context"
@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/daypass/daypass/internal/store"
-	"github.com/daypass/daypass/internal/store/postgres"
 	"github.com/daypass/daypass/internal/store/storetest"
 )
 
@@ -27,11 +26,15 @@ func servable(t testing.TB, places ...home) (n int) {
 	t.Helper()
 	for _, at := range places {
 		err := at.hold(t.Context(), nil, func(d store.Dialect) error {
-			to, err := store.MovedTo(t.Context(), d)
-			if err == nil && to == "" {
-				n++
-			}
-			return err
+			idle := store.NewIdle(d)
+			defer idle.Close()
+			return idle.View(t.Context(), func(rows store.Rows) error {
+				to, err := rows.MovedTo()
+				if err == nil && to == "" {
+					n++
+				}
+				return err
+			})
 		})
 		if err != nil && !errors.Is(err, store.ErrAbsent) {
 			t.Fatal(err)
@@ -124,7 +127,7 @@ func TestAMoveKilledAtAnyStatementLeavesOneStoreAtMost(t *testing.T) {
 		when := []string{"before", "after"}[i%2]
 		from, to := newFile(t), newDatabase(t, 15)
 		furnish(t, from, 8)
-		if !killedMove(t, from.path, to.url(), at, when) {
+		if !killedMove(t, from.path, to.url, at, when) {
 			t.Fatalf("the child lived beyond statement %d of %d", at, all)
 		}
 		finish(t, fmt.Sprintf("killed %s statement %d of %d", when, at, all), from, to)
@@ -167,18 +170,6 @@ func TestMoveVictim(t *testing.T) {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {} // the signal is on its way
 	})
-	_, err := relocate(context.WithoutCancel(t.Context()), file{path}, elsewhere{url: url}, faults.Wrap, faults.Wrap)
+	_, err := relocate(context.WithoutCancel(t.Context()), file{path}, database{url}, faults.Wrap, faults.Wrap)
 	must(t, err)
-}
-
-// elsewhere is a database by its URL.
-type elsewhere struct {
-	database
-	url string
-}
-
-func (e elsewhere) place() string { return e.url }
-
-func (e elsewhere) fill(ctx context.Context, wrap wrapper, fn func(store.Dialect) error) error {
-	return postgres.Fill(ctx, e.url, e.wrapped(wrap), fn)
 }

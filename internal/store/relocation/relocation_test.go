@@ -1,74 +1,20 @@
-package postgres_test
+package relocation_test
 
 import (
 	"bytes"
 	"context"
-	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/lease"
 	"github.com/daypass/daypass/internal/store"
-	"github.com/daypass/daypass/internal/store/postgres"
-	"github.com/daypass/daypass/internal/store/sqlite"
+	"github.com/daypass/daypass/internal/store/relocation"
 	"github.com/daypass/daypass/internal/store/storetest"
 	"github.com/daypass/daypass/ledger"
-	"github.com/daypass/daypass/secret"
 )
-
-// home is a place where a store can be, or come to be.
-type home interface {
-	storetest.Database
-	place() string
-	hold(ctx context.Context, wrap wrapper, fn func(store.Dialect) error) error
-	fill(ctx context.Context, wrap wrapper, fn func(store.Dialect) error) error
-}
-
-type wrapper = func(driver.Connector) driver.Connector
-
-func (d database) place() string { return d.url() }
-
-func (d database) wrapped(wrap wrapper) postgres.Options {
-	return postgres.Options{Password: secret.New(password), Wrap: wrap}
-}
-
-func (d database) hold(ctx context.Context, wrap wrapper, fn func(store.Dialect) error) error {
-	return postgres.Hold(ctx, d.url(), d.wrapped(wrap), fn)
-}
-
-func (d database) fill(ctx context.Context, wrap wrapper, fn func(store.Dialect) error) error {
-	return postgres.Fill(ctx, d.url(), d.wrapped(wrap), fn)
-}
-
-// file is a store in one.
-type file struct{ path string }
-
-func newFile(t testing.TB) file { return file{filepath.Join(t.TempDir(), "daypass.db")} }
-
-func (f file) Create(ctx context.Context, opt store.Options) error {
-	return sqlite.Create(ctx, f.path, sqlite.Options{Options: opt})
-}
-
-func (f file) Open(ctx context.Context, opt store.Options, wrap func(driver.Connector) driver.Connector) (*store.Store, error) {
-	return sqlite.Open(ctx, f.path, sqlite.Options{Options: opt, Ballast: -1, Wrap: wrap})
-}
-
-func (f file) Settles() bool         { return false }
-func (f file) SQL() (*sql.DB, error) { return sql.Open("sqlite", f.path) }
-func (f file) place() string         { return "sqlite://" + f.path }
-
-func (f file) hold(ctx context.Context, wrap wrapper, fn func(store.Dialect) error) error {
-	return sqlite.Hold(ctx, f.path, sqlite.Options{Ballast: -1, Wrap: wrap}, fn)
-}
-
-func (f file) fill(ctx context.Context, wrap wrapper, fn func(store.Dialect) error) error {
-	return sqlite.Fill(ctx, f.path, sqlite.Options{Ballast: -1, Wrap: wrap}, fn)
-}
 
 // keptSigner opens the ledger's key as these tests keep it.
 func keptSigner(tx *store.Tx) (*ledger.Signer, error) {
@@ -83,10 +29,10 @@ func keptSigner(tx *store.Tx) (*ledger.Signer, error) {
 }
 
 // relocate moves a store; wrap goes around the connections of the destination, or of both.
-func relocate(ctx context.Context, from, to home, wrapFrom, wrapTo wrapper) (done store.Relocated, err error) {
+func relocate(ctx context.Context, from, to home, wrapFrom, wrapTo wrapper) (done relocation.Moved, err error) {
 	err = from.hold(ctx, wrapFrom, func(source store.Dialect) error {
 		return to.fill(ctx, wrapTo, func(destination store.Dialect) error {
-			done, err = store.Relocate(ctx, store.Relocation{
+			done, err = relocation.Run(ctx, relocation.Plan{
 				From: source, To: destination, FromName: from.place(), ToName: to.place(), Signer: keptSigner,
 			})
 			return err
@@ -98,14 +44,14 @@ func relocate(ctx context.Context, from, to home, wrapFrom, wrapTo wrapper) (don
 // takeBack undoes a relocation.
 func takeBack(ctx context.Context, from, to home) error {
 	return from.hold(ctx, nil, func(source store.Dialect) error {
-		r := store.Relocation{From: source, FromName: from.place(), ToName: to.place()}
+		p := relocation.Plan{From: source, FromName: from.place(), ToName: to.place()}
 		err := to.hold(ctx, nil, func(destination store.Dialect) error {
-			r.To = destination
-			return store.TakeBack(ctx, r, false)
+			p.To = destination
+			return relocation.TakeBack(ctx, p, false)
 		})
 		if errors.Is(err, store.ErrAbsent) {
-			r.To = nil
-			err = store.TakeBack(ctx, r, false)
+			p.To = nil
+			err = relocation.TakeBack(ctx, p, false)
 		}
 		return err
 	})
@@ -315,7 +261,7 @@ func TestAStoreWhoseNewHomeIsLostServesAgainInANewEpoch(t *testing.T) {
 	_, err := relocate(t.Context(), from, to, nil, nil)
 	must(t, err)
 	must(t, from.hold(t.Context(), nil, func(source store.Dialect) error {
-		return store.TakeBack(t.Context(), store.Relocation{From: source, FromName: from.place(), ToName: to.place()}, true)
+		return relocation.TakeBack(t.Context(), relocation.Plan{From: source, FromName: from.place(), ToName: to.place()}, true)
 	}))
 	s := sound(t, from)
 	if s.Epoch() != 2 {
@@ -330,7 +276,7 @@ func TestAMoveThatWasServedIsNotUndone(t *testing.T) {
 	_, err := relocate(t.Context(), from, to, nil, nil)
 	must(t, err)
 	must(t, sound(t, to).Stop())
-	if err := takeBack(t.Context(), from, to); !errors.Is(err, store.ErrServed) {
+	if err := takeBack(t.Context(), from, to); !errors.Is(err, relocation.ErrServed) {
 		t.Errorf("undone: %v", err)
 	}
 	refused(t, from, store.ErrMoved, to.place())
@@ -388,34 +334,5 @@ func TestADamagedStoreDoesNotMove(t *testing.T) {
 				t.Errorf("the destination is held with %v", err)
 			}
 		})
-	}
-}
-
-func TestASealedValueOfADatabaseIsReplacedWhileNoServerRuns(t *testing.T) {
-	d := newDatabase(t, 15)
-	furnish(t, d, 3)
-	reseal := func() error {
-		return postgres.Reseal(t.Context(), d.url(), d.wrapped(nil), func(all map[string][]byte) error {
-			all["another"] = []byte("ciphertext")
-			return nil
-		})
-	}
-	must(t, reseal())
-	s := sound(t, d)
-	storetest.View(t, s.Store, func(tx *store.Tx) error {
-		sealed, err := tx.Sealed("another")
-		if string(sealed) != "ciphertext" {
-			t.Errorf("sealed is %q", sealed)
-		}
-		return err
-	})
-	if err := reseal(); !errors.Is(err, store.ErrInUse) {
-		t.Errorf("replaced while it is served: %v", err)
-	}
-	must(t, s.Stop())
-	_, err := relocate(t.Context(), d, newFile(t), nil, nil)
-	must(t, err)
-	if err := reseal(); !errors.Is(err, store.ErrMoved) {
-		t.Errorf("replaced in a store that moved: %v", err)
 	}
 }

@@ -1,9 +1,10 @@
-package store
+package relocation
 
 import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/daypass/daypass/internal/lease"
+	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/ledger"
 )
 
@@ -70,7 +72,7 @@ func (m *mover) verify(ctx context.Context, copied map[string]sum) error {
 	for _, t := range tables() {
 		var read sum
 		m.done.Table, m.done.Rows = t.name, 0
-		err := m.to.pages(ctx, t, func(tx *Tx, columns []string, page []row) error {
+		err := t.pages(ctx, m.to, func(tx store.Rows, columns []string, page []row) error {
 			for _, r := range page {
 				read.add(columns, r)
 				at := fields{columns, r}
@@ -92,19 +94,19 @@ func (m *mover) verify(ctx context.Context, copied map[string]sum) error {
 			return err
 		}
 		if want := copied[t.name]; read != want {
-			return fmt.Errorf("%w: table %s has %d rows there and %d here, or others", ErrDamaged, t.name, read.rows, want.rows)
+			return fmt.Errorf("%w: table %s has %d rows there and %d here, or others", store.ErrDamaged, t.name, read.rows, want.rows)
 		}
 	}
 	if leases != tallies {
-		return fmt.Errorf("%w: the tallies are not the sums of the leases", ErrDamaged)
+		return fmt.Errorf("%w: the tallies are not the sums of the leases", store.ErrDamaged)
 	}
-	return m.to.View(ctx, func(tx *Tx) error {
+	return m.to.View(ctx, func(tx store.Rows) error {
 		if err := tree.end(tx, verifier, m.head); err != nil {
-			return fmt.Errorf("%w: %w", ErrDamaged, err)
+			return fmt.Errorf("%w: %w", store.ErrDamaged, err)
 		}
-		signer, err := m.Signer(tx)
+		signer, err := m.Signer(tx.Tx)
 		if err == nil && signer.VerifierKey() != m.signer.VerifierKey() {
-			err = fmt.Errorf("%w: the key that is sealed in it is %s", ErrWrongKey, signer.VerifierKey())
+			err = fmt.Errorf("%w: the key that is sealed in it is %s", store.ErrWrongKey, signer.VerifierKey())
 		}
 		return err
 	})
@@ -121,12 +123,8 @@ func (f fields) number(name string) int64 { n, _ := f.value(name).(int64); retur
 func (f fields) text(name string) string  { s, _ := f.value(name).(string); return s }
 func (f fields) bytes(name string) []byte { b, _ := f.value(name).([]byte); return b }
 
-func (f fields) scope() Scope {
-	return Scope{f.text("target"), f.text("role"), f.text("issuer_url"), f.text("subject")}
-}
-
 // hash stands for one lease that a scope counts in a state.
-func (s Scope) hash(state lease.State) [32]byte {
+func hash(s store.Scope, state lease.State) [sha256.Size]byte {
 	var b []byte
 	for _, text := range []string{s.Target, s.Role, s.IssuerURL, s.Subject, string(state)} {
 		b = lengthened(b, text)
@@ -137,18 +135,22 @@ func (s Scope) hash(state lease.State) [32]byte {
 // countLease adds what a lease counts for in its scopes: the sum over all leases is that over their tallies.
 func (f fields) countLease(to *total) {
 	if state := lease.State(f.text("state")); state != lease.Revoked {
-		l := Lease{Target: f.text("target"), Role: f.text("role"), IssuerURL: f.text("issuer_url"), Subject: f.text("subject")}
-		for _, scope := range l.scopes() {
-			to.plus(scope.hash(scope.counts(state)), 1)
+		l := store.Lease{Target: f.text("target"), Role: f.text("role"), IssuerURL: f.text("issuer_url"), Subject: f.text("subject")}
+		for _, scope := range l.Scopes() {
+			to.plus(hash(scope, scope.Counts(state)), 1)
 		}
 	}
 }
 
 func (f fields) countTally(to *total) {
+	scope := store.Scope{Target: f.text("target"), Role: f.text("role"), IssuerURL: f.text("issuer_url"), Subject: f.text("subject")}
 	for _, state := range []lease.State{lease.Pending, lease.Active, lease.Revoking} {
-		to.plus(f.scope().hash(state), f.number(string(state)))
+		to.plus(hash(scope, state), f.number(string(state)))
 	}
 }
+
+// tileHeight is the height of a tile in levels; [ledger.TileWidth] is 1 << tileHeight.
+const tileHeight = 8
 
 // proof builds the ledger's tree from its leaves and compares it with the stored one, in memory that does not grow
 // with the ledger.
@@ -159,9 +161,9 @@ type proof struct {
 
 func newProof() *proof { return &proof{tiles: map[int][]byte{}} }
 
-func (p *proof) add(tx *Tx, position int64, leaf []byte) error {
+func (p *proof) add(tx store.Rows, position int64, leaf []byte) error {
 	if at := p.edge.Size(); position != at {
-		return fmt.Errorf("%w: the ledger has no leaf at position %d", ErrDamaged, at)
+		return fmt.Errorf("%w: the ledger has no leaf at position %d", store.ErrDamaged, at)
 	}
 	for height, hash := range p.edge.Append(nil, ledger.LeafHash(leaf)) {
 		if height%tileHeight != 0 {
@@ -169,10 +171,10 @@ func (p *proof) add(tx *Tx, position int64, leaf []byte) error {
 		}
 		level := height / tileHeight
 		p.tiles[level] = append(p.tiles[level], hash[:]...)
-		if len(p.tiles[level]) < tileWidth*tlog.HashSize {
+		if len(p.tiles[level]) < ledger.TileWidth*tlog.HashSize {
 			continue
 		}
-		if err := p.compare(tx, level, position>>height/tileWidth); err != nil {
+		if err := p.compare(tx, level, position>>height/ledger.TileWidth); err != nil {
 			return err
 		}
 		p.tiles[level] = p.tiles[level][:0]
@@ -181,21 +183,25 @@ func (p *proof) add(tx *Tx, position int64, leaf []byte) error {
 }
 
 // compare makes sure that a stored tile is the one that the leaves give.
-func (p *proof) compare(tx *Tx, level int, n int64) error {
-	stored, err := tx.tile(level, n)
+func (p *proof) compare(tx store.Rows, level int, n int64) error {
+	var stored []byte
+	err := tx.One(`select hashes from ledger_tiles where level = $1 and n = $2`, []any{level, n}, &stored)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil // as if it were empty
+	}
 	if err == nil && !bytes.Equal(stored, p.tiles[level]) {
-		err = fmt.Errorf("%w: tile %d of level %d is not that of the leaves", ErrDamaged, n, level)
+		err = fmt.Errorf("%w: tile %d of level %d is not that of the leaves", store.ErrDamaged, n, level)
 	}
 	return err
 }
 
 // end compares the tiles that are not full, and the tree with the head that was signed.
-func (p *proof) end(tx *Tx, verifier *ledger.Verifier, at head) error {
+func (p *proof) end(tx store.Rows, verifier *ledger.Verifier, at head) error {
 	for level, hashes := range p.tiles {
 		if len(hashes) == 0 {
 			continue
 		}
-		if err := p.compare(tx, level, p.edge.Size()>>(tileHeight*level)/tileWidth); err != nil {
+		if err := p.compare(tx, level, p.edge.Size()>>(tileHeight*level)/ledger.TileWidth); err != nil {
 			return err
 		}
 	}
