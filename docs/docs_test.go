@@ -278,7 +278,7 @@ labels: {env: staging}
 postgres: {}
 `
 	anything := func(access.Section) (any, error) { return nil, nil }
-	kinds := access.Kinds{"postgres": {Settings: anything, Client: anything, Rights: anything}}
+	kinds := access.Kinds{Targets: map[string]access.Kind{"postgres": {Settings: anything, Client: anything, Rights: anything}}}
 	berlin, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {
 		t.Fatal(err)

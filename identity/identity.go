@@ -9,6 +9,7 @@ package identity
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"time"
 
@@ -23,10 +24,17 @@ type Verifier interface {
 	Verify(ctx context.Context, evidence secret.Text) (Principal, error)
 }
 
+// CertificateVerifier checks the TLS client certificates of one issuer. VerifyCertificate may be called concurrently.
+type CertificateVerifier interface {
+	// VerifyCertificate is given the chain that a client sent, leaf first. The handshake has proved that the client
+	// holds the leaf's key, and nothing else: nobody has looked at the chain.
+	VerifyCertificate(ctx context.Context, chain []*x509.Certificate) (Principal, error)
+}
+
 // Principal is a workload whose evidence was verified.
 type Principal struct {
 	Issuer    string         // the issuer's name in the access configuration, such as "github"
-	IssuerURL string         // `iss` of RFC 7519; immutable, so locks match it
+	IssuerURL string         // `iss` of RFC 7519, or what tells the issuer of other evidence apart; immutable, so locks match it
 	Subject   string         // `sub` of RFC 7519, at most 255 bytes without control or bidirectional characters
 	Claims    map[string]any // the verified payload as JSON values; whole numbers are int64, others json.Number
 	TokenID   string         // `jti` of RFC 7519, where the evidence has one

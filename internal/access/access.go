@@ -193,9 +193,9 @@ func (b *builder) issuers() {
 	for _, issuer := range slices.SortedFunc(maps.Values(b.config.Issuers), func(a, c Issuer) int {
 		return cmp.Or(cmp.Compare(a.Place.File, c.Place.File), cmp.Compare(a.Place.Line, c.Place.Line))
 	}) {
-		first, again := byURL[issuer.OIDC.URL]
+		first, again := byURL[issuer.URL]
 		if !again {
-			byURL[issuer.OIDC.URL] = issuer
+			byURL[issuer.URL] = issuer
 			continue
 		}
 		b.wrong = append(b.wrong, &source.Error{File: issuer.Place.File, Line: issuer.Place.Line, Column: issuer.Place.Column,

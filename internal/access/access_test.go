@@ -56,12 +56,57 @@ type client struct {
 
 func kinds() access.Kinds {
 	return access.Kinds{
-		"postgres": {
-			Settings: func(s access.Section) (any, error) { var v settings; err := s.Decode(&v); return v, err },
-			Client:   func(s access.Section) (any, error) { var v client; err := s.Decode(&v); return v, err },
-			Rights:   func(s access.Section) (any, error) { var v rights; err := s.Decode(&v); return v, err },
+		Targets: map[string]access.Kind{
+			"postgres": {
+				Settings: func(s access.Section) (any, error) { var v settings; err := s.Decode(&v); return v, err },
+				Client:   func(s access.Section) (any, error) { var v client; err := s.Decode(&v); return v, err },
+				Rights:   func(s access.Section) (any, error) { var v rights; err := s.Decode(&v); return v, err },
+			},
+			"ssh": {Settings: func(s access.Section) (any, error) { var v struct{}; err := s.Decode(&v); return v, err }},
 		},
-		"ssh": {Settings: func(s access.Section) (any, error) { var v struct{}; err := s.Decode(&v); return v, err }},
+		Issuers: map[string]access.IssuerKind{
+			"badge": {
+				Settings:   func(s access.Section) (any, error) { var v badge; err := s.Decode(&v); return v, err },
+				Vocabulary: "github-actions",
+			},
+		},
+	}
+}
+
+// badge is a kind of issuer beside oidc.
+type badge struct {
+	Office string `yaml:"office" json:"office"`
+}
+
+func (b badge) URL(issuer string) string { return "urn:badge:" + issuer + ":" + b.Office }
+
+func (b badge) Validate() error {
+	if b.Office == "" {
+		return errors.New("the badge has no office")
+	}
+	return nil
+}
+
+func TestAnIssuerOfAnotherKindIsReadByItsKind(t *testing.T) {
+	cfg, err := access.Parse(access.Files{"a.yaml": "kind: Issuer\nname: i\nbadge: {office: berlin}\n"}, kinds())
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := cfg.Issuers["i"]
+	if i.Kind != "badge" || i.URL != "urn:badge:i:berlin" || string(i.Settings) != `{"office":"berlin"}` || i.Type != "GitHub::Workload" || len(i.Run) == 0 {
+		t.Errorf("%+v", i)
+	}
+	for text, want := range map[string]string{
+		"badge: {}":         "no office",
+		"badge: {ofice: x}": "ofice",
+		"badge: {office: x}\noidc: {url: 'https://i.example'}": "one kind",
+		"badge: {office: x}\npreset: github-actions":           "no preset",
+		"badge: {office: x}\nclaims: {a: string}":              "no claims",
+		"bagde: {office: x}":                                   "bagde",
+	} {
+		if _, err := access.Parse(access.Files{"a.yaml": "kind: Issuer\nname: i\n" + text + "\n"}, kinds()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }
 
@@ -164,6 +209,8 @@ func TestMistakesHaveTheirPlaceAndSayWhatToDo(t *testing.T) {
 		"over what":                       {head + role + "ttl: {over: ignore}", "9:7", "ignore", "clamp"},
 		"a limit of nothing":              {head + role + "limits: {live: 0}", "9:10", "limit", "lock"},
 		"renew what":                      {head + role + "renew: never", "9:1", "never", "handle"},
+		"share with whom":                 {head + role + "share: everybody", "9:1", "everybody", "run"},
+		"share as a switch":               {head + role + "share: true", "9:8", "expected text", ""},
 		"a label that is a number":        {head + role + "labels: {v: 1}", "9:13", "expected text", "quotes"},
 		"a preset that does not exist":    {issuer + "preset: github", "3:1", "github", "github-actions"},
 		"a preset with claims":            {issuer + "preset: github-actions\nclaims: {a: string}", "4:1", "preset", ""},
@@ -216,6 +263,15 @@ func TestARoleThatSaysNothingGetsTheUsual(t *testing.T) {
 		cfg, err := access.Parse(access.Files{"a.yaml": head + role + text}, kinds())
 		if err != nil || cfg.Roles["r"].TTL != want {
 			t.Errorf("%s: %v, %v", text, cfg, err)
+		}
+	}
+}
+
+func TestARoleIsSharedOnlyWhereItSaysSo(t *testing.T) {
+	for text, want := range map[string]access.Share{"": access.ShareNone, "share: run": access.ShareRun} {
+		cfg, err := access.Parse(access.Files{"a.yaml": head + role + text}, kinds())
+		if err != nil || cfg.Roles["r"].Share != want {
+			t.Errorf("%q: %v, %v", text, cfg, err)
 		}
 	}
 }

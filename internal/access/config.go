@@ -25,8 +25,20 @@ type Kind struct {
 	Rights   func(Section) (any, error) // the section of a Role that is named like the kind; nil: a Role has none
 }
 
-// Kinds are the kinds of target there are, by the name of their section.
-type Kinds map[string]Kind
+// IssuerKind is a kind of issuer beside oidc, such as spiffe. What its principals carry is not for files to say.
+type IssuerKind struct {
+	// Settings reads the section of an Issuer that is named like the kind. The result is kept and asked like that
+	// of [Kind], and has a method `URL(issuer string) string`: what tells this issuer from every other, for ever,
+	// given its name in the files.
+	Settings   func(Section) (any, error)
+	Vocabulary string // the preset that says what its principals carry
+}
+
+// Kinds are what access files may speak of, by the name of their section.
+type Kinds struct {
+	Targets map[string]Kind
+	Issuers map[string]IssuerKind // beside oidc
+}
 
 // Config is a whole access configuration. It is immutable.
 type Config struct {
@@ -43,14 +55,21 @@ type PolicyFile struct {
 	Text string
 }
 
-// Issuer is who signs identity tokens.
+// KindOIDC is the kind of issuers that sign OpenID Connect tokens.
+const KindOIDC = "oidc"
+
+// Issuer is who vouches for workloads.
 type Issuer struct {
-	Name   string
-	Preset string // empty for a generic issuer
-	OIDC   OIDC
-	Type   string               // Cedar type of its principals, such as "GitHub::Workload"
-	Claims map[string]ClaimType // what policies may ask of its tokens
-	Place  source.Place         // where the file says so
+	Name     string
+	Kind     string               // [KindOIDC] or a key of [Kinds].Issuers
+	URL      string               // tells it from every other issuer, for ever: `iss` of its tokens, or its like
+	Preset   string               // empty for a generic issuer
+	OIDC     OIDC                 // of kind oidc
+	Settings json.RawMessage      // of other kinds: canonical JSON of what [IssuerKind].Settings returned
+	Type     string               // Cedar type of its principals, such as "GitHub::Workload"
+	Claims   map[string]ClaimType // what policies may ask of its principals
+	Run      []string             // claims that together name the run that evidence belongs to
+	Place    source.Place         // where the file says so
 }
 
 // OIDC is how tokens of an issuer are checked.
@@ -63,7 +82,7 @@ type OIDC struct {
 // Target is a system where credentials are made.
 type Target struct {
 	Name     string
-	Kind     string          // key of [Kinds]
+	Kind     string          // key of [Kinds].Targets
 	Settings json.RawMessage // canonical JSON of what [Kind].Settings returned
 	Client   json.RawMessage // canonical JSON of what [Kind].Client returned; nil where the file has none
 	Place    source.Place
@@ -77,6 +96,7 @@ type Role struct {
 	Limits Limits
 	Labels map[string]string
 	Renew  Renew
+	Share  Share
 	Rights json.RawMessage // canonical JSON of what [Kind].Rights returned; nil where the kind has none
 	Place  source.Place
 }
@@ -110,4 +130,14 @@ type Renew string
 const (
 	Evidence Renew = "evidence" // fresh evidence
 	Handle   Renew = "handle"   // the lease token is enough
+)
+
+// Share says who may use one lease of the role together. The server only tells it: workloads do it among
+// themselves, since a credential is shown once.
+type Share string
+
+// Who may use one lease together.
+const (
+	ShareNone Share = ""    // nobody: each who asks gets a lease
+	ShareRun  Share = "run" // what one principal runs inside a run that holds a lease of the role
 )

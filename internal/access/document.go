@@ -23,6 +23,8 @@ type issuerDocument struct {
 	Preset string               `yaml:"preset"`
 	OIDC   *oidcDocument        `yaml:"oidc"`
 	Claims map[string]ClaimType `yaml:"claims"`
+
+	Rest map[string]source.Section `yaml:"*"`
 }
 
 type oidcDocument struct {
@@ -46,6 +48,7 @@ type roleDocument struct {
 	Limits limitsDocument            `yaml:"limits"`
 	Labels map[string]string         `yaml:"labels"`
 	Renew  string                    `yaml:"renew"`
+	Share  string                    `yaml:"share"`
 	Rest   map[string]source.Section `yaml:"*"`
 }
 
@@ -70,8 +73,29 @@ func (b *builder) issuer(section *source.Section) {
 	err := section.Decode(&doc)
 	b.wrong.Add("", err)
 	named := b.define(section, "Issuer", doc.Name)
+	issuer := Issuer{Name: doc.Name, Kind: KindOIDC, Preset: doc.Preset, Type: GenericType, Claims: doc.Claims, Place: section.PlaceOf("name")}
+	if doc.OIDC == nil && len(doc.Rest) > 0 {
+		issuer.Kind = b.ownSection(section, "an issuer", doc.Rest, slices.Collect(maps.Keys(b.kinds.Issuers)), []string{"kind", "name", KindOIDC})
+	} else {
+		b.unknownKeys(section, doc.Rest, []string{"kind", "name", "preset", KindOIDC, "claims"})
+	}
+	whole := err == nil
+	switch issuer.Kind {
+	case "":
+		return
+	case KindOIDC:
+		whole = b.oidcIssuer(section, doc, err, &issuer) && whole
+	default:
+		whole = b.otherIssuer(section, doc, &issuer) && whole
+	}
+	if named && whole {
+		b.config.Issuers[doc.Name] = issuer
+	}
+}
+
+// oidcIssuer reads what makes an issuer of OpenID Connect tokens.
+func (b *builder) oidcIssuer(section *source.Section, doc issuerDocument, err error, issuer *Issuer) bool {
 	report := b.reporter(section)
-	issuer := Issuer{Name: doc.Name, Preset: doc.Preset, Type: GenericType, Claims: doc.Claims, Place: section.PlaceOf("name")}
 	if doc.OIDC != nil {
 		issuer.OIDC = OIDC(*doc.OIDC)
 	}
@@ -79,12 +103,12 @@ func (b *builder) issuer(section *source.Section) {
 		preset, ok := PresetOf(doc.Preset)
 		if !ok {
 			report("preset", fmt.Sprintf("there is no preset %q", doc.Preset), source.Suggest(doc.Preset, "presets", PresetNames()))
-			return
+			return false
 		}
 		if doc.Claims != nil {
 			report("claims", "an issuer with a preset declares no claims", "remove `claims`, or `preset`")
 		}
-		issuer.Type, issuer.Claims = preset.Type, preset.Claims
+		issuer.Type, issuer.Claims, issuer.Run = preset.Type, preset.Claims, preset.Run
 		if doc.OIDC == nil {
 			issuer.OIDC.URL = preset.URL
 		}
@@ -103,9 +127,28 @@ func (b *builder) issuer(section *source.Section) {
 	if len(issuer.OIDC.Audience) > 512 || strings.ContainsFunc(issuer.OIDC.Audience, unicode.IsControl) {
 		report("oidc.audience", "the audience is longer than 512 bytes or has control characters", "")
 	}
-	if named && err == nil {
-		b.config.Issuers[doc.Name] = issuer
+	issuer.URL = issuer.OIDC.URL
+	return true
+}
+
+// otherIssuer has an issuer's kind read its section.
+func (b *builder) otherIssuer(section *source.Section, doc issuerDocument, issuer *Issuer) bool {
+	report := b.reporter(section)
+	for field, is := range map[string]bool{"preset": doc.Preset != "", "claims": doc.Claims != nil} {
+		if is {
+			report(field, fmt.Sprintf("issuers of kind %s have no %s", issuer.Kind, field), "remove it: the kind says what its principals carry")
+		}
 	}
+	kind := b.kinds.Issuers[issuer.Kind]
+	value, text := b.interpret(doc.Rest[issuer.Kind], kind.Settings)
+	identified, ok := value.(interface{ URL(issuer string) string })
+	if text == nil || !ok {
+		return false
+	}
+	vocabulary, _ := PresetOf(kind.Vocabulary)
+	issuer.URL, issuer.Settings = identified.URL(issuer.Name), text
+	issuer.Type, issuer.Claims, issuer.Run = vocabulary.Type, vocabulary.Claims, vocabulary.Run
+	return true
 }
 
 // refuseAttribute says why name cannot be an attribute in Cedar.
@@ -157,7 +200,7 @@ func (b *builder) target(section *source.Section) {
 	err := section.Decode(&doc)
 	b.wrong.Add("", err)
 	named := b.define(section, "Target", doc.Name)
-	kind := b.ownSection(section, doc.Rest, []string{"kind", "name", "client"})
+	kind := b.ownSection(section, "a target", doc.Rest, slices.Collect(maps.Keys(b.kinds.Targets)), []string{"kind", "name", "client"})
 	if named {
 		b.kindOf[doc.Name] = kind
 	}
@@ -166,30 +209,30 @@ func (b *builder) target(section *source.Section) {
 	}
 	target := Target{Name: doc.Name, Kind: kind, Place: section.PlaceOf("name")}
 	settings := doc.Rest[kind]
-	target.Settings = b.interpret(settings, b.kinds[kind].Settings)
+	_, target.Settings = b.interpret(settings, b.kinds.Targets[kind].Settings)
 	if !doc.Client.IsZero() {
-		if b.kinds[kind].Client == nil {
+		if b.kinds.Targets[kind].Client == nil {
 			b.reporter(section)("client", fmt.Sprintf("targets of kind %s have no client section", kind), "remove it")
 			return
 		}
-		target.Client = b.interpret(doc.Client, b.kinds[kind].Client)
+		_, target.Client = b.interpret(doc.Client, b.kinds.Targets[kind].Client)
 	}
 	if named && err == nil {
 		b.config.Targets[doc.Name] = target
 	}
 }
 
-// ownSection returns the one key of rest that is a kind of target, and reports every other.
-func (b *builder) ownSection(section *source.Section, rest map[string]source.Section, fields []string) string {
+// ownSection returns the one key of rest that is one of kinds, and reports every other.
+func (b *builder) ownSection(section *source.Section, what string, rest map[string]source.Section, kinds, fields []string) string {
 	report := b.reporter(section)
-	kinds := slices.Sorted(maps.Keys(b.kinds))
+	slices.Sort(kinds)
 	found := ""
 	for _, key := range slices.Sorted(maps.Keys(rest)) {
-		switch _, ok := b.kinds[key]; {
-		case !ok:
+		switch {
+		case !slices.Contains(kinds, key):
 			report(key, fmt.Sprintf("unknown field %q", key), source.Suggest(key, "fields", slices.Concat(fields, kinds)))
 		case found != "":
-			report(key, fmt.Sprintf("a target is of one kind, this has %s and %s", found, key), "keep one")
+			report(key, fmt.Sprintf("%s is of one kind, this has %s and %s", what, found, key), "keep one")
 		default:
 			found = key
 		}
@@ -200,21 +243,31 @@ func (b *builder) ownSection(section *source.Section, rest map[string]source.Sec
 	return found
 }
 
-// interpret has a kind read its section, and places what it says is wrong.
-func (b *builder) interpret(section source.Section, read func(Section) (any, error)) json.RawMessage {
+// unknownKeys reports every key of rest. Sections of other kinds than the one that is there are among them.
+func (b *builder) unknownKeys(section *source.Section, rest map[string]source.Section, known []string) {
+	for _, key := range slices.Sorted(maps.Keys(rest)) {
+		if _, other := b.kinds.Issuers[key]; other {
+			b.reporter(section)(key, fmt.Sprintf("an issuer is of one kind, this has %s and %s", KindOIDC, key), "keep one")
+			continue
+		}
+		b.reporter(section)(key, fmt.Sprintf("unknown field %q", key), source.Suggest(key, "fields", known))
+	}
+}
+
+// interpret has a kind read its section, and places what it says is wrong. The text is nil when something is.
+func (b *builder) interpret(section source.Section, read func(Section) (any, error)) (value any, text json.RawMessage) {
 	value, err := read(section)
 	if validator, ok := value.(interface{ Validate() error }); ok && err == nil {
 		err = validator.Validate()
 	}
+	if err == nil {
+		text, err = canonical(value)
+	}
 	if err != nil {
 		b.placed(section, err)
-		return nil
+		return nil, nil
 	}
-	text, err := canonical(value)
-	if err != nil {
-		b.placed(section, err)
-	}
-	return text
+	return value, text
 }
 
 // placed reports an error of a kind: as it is where it has a place, at its field where it names one.
@@ -281,13 +334,14 @@ func (b *builder) roles() {
 		role := Role{
 			Name: p.doc.Name, Target: p.doc.Target, Labels: p.doc.Labels, Place: p.section.PlaceOf("name"),
 			TTL: ttl(p.doc.TTL, report), Limits: limits(p.doc.Limits, report), Renew: renew(p.doc.Renew, report),
+			Share: share(p.doc.Share, report),
 		}
 		checkLabels(p.doc.Labels, report)
 		report = b.reporter(p.section)
 		if kind, ok := b.targetKind(p.doc, report); ok {
 			role.Rights = b.rights(p, kind)
 		} else {
-			b.unknownFields(p, slices.Collect(maps.Keys(b.kinds)))
+			b.unknownFields(p, slices.Collect(maps.Keys(b.kinds.Targets)))
 		}
 		b.config.Roles[role.Name] = role
 	}
@@ -311,12 +365,13 @@ func (b *builder) rights(p pendingRole, kind string) json.RawMessage {
 	report := b.reporter(p.section)
 	b.unknownFields(p, []string{kind})
 	section, ok := p.doc.Rest[kind]
-	read := b.kinds[kind].Rights
+	read := b.kinds.Targets[kind].Rights
 	switch {
 	case ok && read == nil:
 		report(kind, fmt.Sprintf("roles at targets of kind %s have no section of their own", kind), "remove it")
 	case ok:
-		return b.interpret(section, read)
+		_, rights := b.interpret(section, read)
+		return rights
 	case read != nil && len(p.doc.Rest) == 0:
 		report("", "the role says nothing of its rights", fmt.Sprintf("add a section `%s:`, since target %q is of that kind", kind, p.doc.Target))
 	}
@@ -326,12 +381,12 @@ func (b *builder) rights(p pendingRole, kind string) json.RawMessage {
 // unknownFields reports fields of a role that are neither its own nor sections of one of kinds.
 func (b *builder) unknownFields(p pendingRole, kinds []string) {
 	report := b.reporter(p.section)
-	known := append([]string{"kind", "name", "target", "ttl", "limits", "labels", "renew"}, kinds...)
+	known := append([]string{"kind", "name", "target", "ttl", "limits", "labels", "renew", "share"}, kinds...)
 	for _, key := range slices.Sorted(maps.Keys(p.doc.Rest)) {
 		if slices.Contains(kinds, key) {
 			continue
 		}
-		if _, other := b.kinds[key]; other {
+		if _, other := b.kinds.Targets[key]; other {
 			report(key, fmt.Sprintf("section %s does not fit target %q, which is of kind %s", key, p.doc.Target, kinds[0]), "write a section `"+kinds[0]+":`")
 		} else {
 			report(key, fmt.Sprintf("unknown field %q", key), source.Suggest(key, "fields", known))
@@ -399,6 +454,15 @@ func renew(word string, report func(field, message, hint string)) Renew {
 	}
 	report("renew", fmt.Sprintf("renew cannot be %q", word), "write evidence or handle")
 	return Evidence
+}
+
+func share(word string, report func(field, message, hint string)) Share {
+	switch s := Share(word); s {
+	case ShareNone, ShareRun:
+		return s
+	}
+	report("share", fmt.Sprintf("share cannot be %q", word), "write run, or leave it out")
+	return ShareNone
 }
 
 func checkLabels(labels map[string]string, report func(field, message, hint string)) {

@@ -24,7 +24,6 @@ const (
 	grantTime   = 30 * time.Second // how long a target may take to make a credential
 	recordTime  = 30 * time.Second // how long a record may wait for the store
 	integrateBy = time.Minute      // how long after a receipt the tree holds its leaf
-	issuerRetry = 10 * time.Second // when an issuer may be asked for keys again
 	maxTries    = 5                // how often a request follows an access revision that changes under it
 )
 
@@ -36,7 +35,7 @@ type Origin struct {
 
 // AcquireRequest asks for a credential of a role.
 type AcquireRequest struct {
-	Evidence secret.Text
+	Evidence Evidence
 	Role     string
 	TTL      time.Duration // 0: the role's default
 	Reason   string
@@ -110,27 +109,6 @@ func (b *Broker) verify(ctx context.Context, a *acquisition) (err error) {
 	a.view = b.View()
 	a.principal, err = b.identify(ctx, a.view, a.request.Evidence)
 	return err
-}
-
-func (b *Broker) identify(ctx context.Context, view *View, evidence secret.Text) (identity.Principal, error) {
-	const op = "verify evidence"
-	if evidence.IsZero() {
-		return identity.Principal{}, fault.New(fault.Unauthenticated, op, "send a workload token as Authorization: Bearer")
-	}
-	if view == nil {
-		return identity.Principal{}, fault.New(fault.Unauthenticated, op, "no access configuration is active, so no issuer is known")
-	}
-	p, err := view.Verifier.Verify(ctx, evidence)
-	switch {
-	case errors.Is(err, identity.ErrRejected):
-		b.figures.rejected.Inc()
-		return p, fault.Wrap(fault.Unauthenticated, op, "the token was not accepted; the server's log has the reason under this request ID", err)
-	case err != nil:
-		refusal := fault.Wrap(fault.IssuerUnavailable, op, "the token's issuer gave no keys to judge it by", err)
-		refusal.RetryAfter = issuerRetry
-		return p, refusal
-	}
-	return p, nil
 }
 
 // admit decides and records, again when the access revision changed between the two.
@@ -280,11 +258,10 @@ func (a *acquisition) draft(b *Broker) error {
 	return nil
 }
 
-// runOf returns what the workload's platform calls its run, where the issuer's preset knows.
+// runOf returns what the workload's platform calls its run, where it is known of the issuer.
 func runOf(view *View, p identity.Principal) string {
-	preset, _ := access.PresetOf(view.Access.Issuers[p.Issuer].Preset)
 	var parts []string
-	for _, name := range preset.Run {
+	for _, name := range view.Access.Issuers[p.Issuer].Run {
 		if part, ok := p.Claims[name].(string); ok && part != "" {
 			parts = append(parts, part)
 		}

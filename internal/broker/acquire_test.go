@@ -61,7 +61,7 @@ func TestWhoMayNot(t *testing.T) {
 		"a role that does not exist":           {ask("alice", "no-such-role"), fault.Denied},
 		"an administrator gets no credentials": {ask("operator", "reader"), fault.Denied},
 		"more than the role's maximum, where it refuses": {
-			broker.AcquireRequest{Evidence: secret.New("alice"), Role: "writer", TTL: time.Hour, Origin: origin}, fault.Invalid},
+			broker.AcquireRequest{Evidence: shown(secret.New("alice")), Role: "writer", TTL: time.Hour, Origin: origin}, fault.Invalid},
 	} {
 		_, err := d.Acquire(t.Context(), c.request)
 		if !fault.Is(err, c.kind) {
@@ -300,7 +300,7 @@ func TestIdempotencyKeys(t *testing.T) {
 		t.Errorf("another body under the same key: %v", err)
 	}
 	foreign := request
-	foreign.Evidence = secret.New("bob")
+	foreign.Evidence = shown(secret.New("bob"))
 	must(t, func() error { _, err := d.Acquire(t.Context(), foreign); return err }())
 	if l := d.read(second.Lease.ID); l.State != lease.Active {
 		t.Errorf("another principal's use of the key ended the lease: %s", l.State)

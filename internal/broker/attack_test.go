@@ -50,11 +50,11 @@ func TestPrincipalsWhoseNamesLookAlikeDoNotShareLeases(t *testing.T) {
 func TestALeaseTokenIsGoodForNothingElse(t *testing.T) {
 	d := start(t, options{})
 	mine, other := d.acquire("alice", "reader"), d.acquire("alice", "reader")
-	holder := broker.Caller{Evidence: mine.Token, Origin: origin}
+	holder := broker.Caller{Evidence: shown(mine.Token), Origin: origin}
 	if _, err := d.Lease(t.Context(), holder, other.Lease.ID); !fault.Is(err, fault.NotFound) {
 		t.Errorf("another lease of the same principal: %v", err)
 	}
-	if _, err := d.Acquire(t.Context(), broker.AcquireRequest{Evidence: mine.Token, Role: "reader", Origin: origin}); !fault.Is(err, fault.Unauthenticated) {
+	if _, err := d.Acquire(t.Context(), broker.AcquireRequest{Evidence: shown(mine.Token), Role: "reader", Origin: origin}); !fault.Is(err, fault.Unauthenticated) {
 		t.Errorf("acquire: %v", err)
 	}
 	if _, _, err := d.Leases(t.Context(), holder, store.Filter{}, "", 10); !fault.Is(err, fault.Denied) {
@@ -68,7 +68,7 @@ func TestALeaseTokenIsGoodForNothingElse(t *testing.T) {
 		"dpl_" + string(mine.Lease.ID), "dpl_" + string(mine.Lease.ID) + "_",
 		strings.Replace(good, string(mine.Lease.ID), string(other.Lease.ID), 1)}
 	for _, token := range bad {
-		if _, err := d.Lease(t.Context(), broker.Caller{Evidence: secret.New(token), Origin: origin}, mine.Lease.ID); !fault.Is(err, fault.Unauthenticated) {
+		if _, err := d.Lease(t.Context(), broker.Caller{Evidence: shown(secret.New(token)), Origin: origin}, mine.Lease.ID); !fault.Is(err, fault.Unauthenticated) {
 			t.Errorf("token %.6s…: %v", token, err)
 		}
 	}
@@ -99,7 +99,7 @@ func TestARenewalThatRacesWithALockMovesNothing(t *testing.T) {
 	for _, h := range held {
 		all.Go(func() {
 			for range 20 {
-				_, _, _ = d.Renew(t.Context(), broker.Caller{Evidence: h.Token, Origin: origin}, h.Lease.ID, 20*time.Minute)
+				_, _, _ = d.Renew(t.Context(), broker.Caller{Evidence: shown(h.Token), Origin: origin}, h.Lease.ID, 20*time.Minute)
 			}
 		})
 	}

@@ -63,17 +63,23 @@ type View struct {
 	Revision string
 	Access   *access.Config
 	Policy   *policy.Engine
-	Verifier identity.Verifier // of all issuers of the revision
+	Verifier Verifier // of all issuers of the revision
+}
+
+// Verifier checks evidence of every kind.
+type Verifier interface {
+	identity.Verifier
+	identity.CertificateVerifier
 }
 
 // recognise returns the principal under the name that this view has for its issuer, and false when it has none: names
 // move between issuers, URLs do not.
 func (v *View) recognise(p identity.Principal) (identity.Principal, bool) {
-	if issuer, ok := v.Access.Issuers[p.Issuer]; ok && issuer.OIDC.URL == p.IssuerURL {
+	if issuer, ok := v.Access.Issuers[p.Issuer]; ok && issuer.URL == p.IssuerURL {
 		return p, true
 	}
 	for _, issuer := range v.Access.Issuers {
-		if issuer.OIDC.URL == p.IssuerURL {
+		if issuer.URL == p.IssuerURL {
 			p.Issuer = issuer.Name
 			return p, true
 		}

@@ -16,9 +16,9 @@ import (
 
 // Caller is who asks for something other than an acquisition, as the edge knows them.
 type Caller struct {
-	Local    bool        // came over the administration socket, and its user may administer
-	UID      uint32      // of a local caller, told by the kernel
-	Evidence secret.Text // of a remote caller: a workload token or a lease token
+	Local    bool     // came over the administration socket, and its user may administer
+	UID      uint32   // of a local caller, told by the kernel
+	Evidence Evidence // of a remote caller
 	Origin   Origin
 }
 
@@ -39,8 +39,8 @@ func (b *Broker) identifyCaller(ctx context.Context, c Caller) (actor, error) {
 	case c.Local:
 		who.local, who.name = true, fmt.Sprintf("uid:%d", c.UID)
 		return who, nil
-	case strings.HasPrefix(c.Evidence.Reveal(), tokenPrefix):
-		l, err := b.leaseOfToken(ctx, c.Evidence)
+	case strings.HasPrefix(c.Evidence.Token.Reveal(), tokenPrefix):
+		l, err := b.leaseOfToken(ctx, c.Evidence.Token)
 		who.holds, who.name = l.ID, l.Issuer+":"+l.Subject
 		return who, err
 	}

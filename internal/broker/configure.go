@@ -220,7 +220,7 @@ func (b *Broker) withdrawn(ctx context.Context, before, after *View) ([]string, 
 		return nil, err
 	}
 	for _, issuer := range after.Access.Issuers {
-		delete(earlier, issuer.OIDC.URL)
+		delete(earlier, issuer.URL)
 	}
 	var urls []string
 	for url := range earlier {
@@ -231,7 +231,7 @@ func (b *Broker) withdrawn(ctx context.Context, before, after *View) ([]string, 
 
 func collectIssuers(into map[string]bool, cfg *access.Config) {
 	for _, issuer := range cfg.Issuers {
-		into[issuer.OIDC.URL] = true
+		into[issuer.URL] = true
 	}
 }
 

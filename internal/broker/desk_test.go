@@ -3,6 +3,7 @@ package broker_test
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -172,7 +173,7 @@ func (d *desk) run() {
 // Build implements [broker.Builder].
 func (d *desk) Build(_ context.Context, revision string, f access.Files) (*broker.View, error) {
 	kind := access.Kind{Settings: empty, Rights: func(access.Section) (any, error) { return map[string]bool{"read": true}, nil }}
-	cfg, err := access.Parse(f, access.Kinds{"memory": kind})
+	cfg, err := access.Parse(f, access.Kinds{Targets: map[string]access.Kind{"memory": kind}})
 	if err != nil {
 		return nil, err
 	}
@@ -201,6 +202,15 @@ type workloads struct {
 	err   error
 }
 
+// shown is a token as evidence.
+func shown(token secret.Text) broker.Evidence { return broker.Evidence{Token: token} }
+
+// VerifyCertificate implements [identity.CertificateVerifier].
+func (w *workloads) VerifyCertificate(context.Context, []*x509.Certificate) (identity.Principal, error) {
+	return identity.Principal{}, identity.ErrRejected
+}
+
+// Verify implements [identity.Verifier].
 func (w *workloads) Verify(_ context.Context, evidence secret.Text) (identity.Principal, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -226,12 +236,12 @@ var (
 
 // as is a caller with a token.
 func as(token string) broker.Caller {
-	return broker.Caller{Evidence: secret.New(token), Origin: origin}
+	return broker.Caller{Evidence: shown(secret.New(token)), Origin: origin}
 }
 
 // ask is a request for a role.
 func ask(token, role string) broker.AcquireRequest {
-	return broker.AcquireRequest{Evidence: secret.New(token), Role: role, Origin: origin}
+	return broker.AcquireRequest{Evidence: shown(secret.New(token)), Role: role, Origin: origin}
 }
 
 // acquire gets a lease or fails the test.

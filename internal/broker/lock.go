@@ -106,7 +106,7 @@ func (b *Broker) withIssuer(lock store.Lock, view *View, issuer string) (store.L
 	}
 	if view != nil {
 		if known, ok := view.Access.Issuers[issuer]; ok {
-			lock.Issuer, lock.IssuerURL = known.Name, known.OIDC.URL
+			lock.Issuer, lock.IssuerURL = known.Name, known.URL
 			return lock, nil
 		}
 	}

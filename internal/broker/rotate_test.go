@@ -70,7 +70,7 @@ func TestWhoMayNotRotateTheKey(t *testing.T) {
 		kind fault.Kind
 	}{
 		"a workload":      {as("alice"), fault.Denied},
-		"a lease token":   {broker.Caller{Evidence: lease.Token, Origin: origin}, fault.Denied},
+		"a lease token":   {broker.Caller{Evidence: shown(lease.Token), Origin: origin}, fault.Denied},
 		"nobody":          {as("nobody"), fault.Unauthenticated},
 		"an empty caller": {broker.Caller{Origin: origin}, fault.Unauthenticated},
 	} {

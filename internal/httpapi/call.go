@@ -112,8 +112,14 @@ func (c *call) send(media string, body []byte) error {
 // broker's to say.
 func (c *call) meet() (err error) {
 	c.who.Origin = broker.Origin{Request: c.id, SourceIP: sourceIP(c.r, c.edge.TrustedProxies)}
-	if c.who.Evidence, err = bearer(c.r.Header); err != nil || !c.who.Evidence.IsZero() {
+	if c.who.Evidence.Token, err = bearer(c.r.Header); err != nil {
 		return err
+	}
+	if c.r.TLS != nil {
+		c.who.Evidence.Chain = c.r.TLS.PeerCertificates
+	}
+	if !c.who.Evidence.IsZero() {
+		return nil
 	}
 	peer, local := c.r.Context().Value(peerKey{}).(Peer)
 	switch {

@@ -45,7 +45,7 @@ fake: {}
 
 func kinds() access.Kinds {
 	read := func(access.Section) (any, error) { return map[string]any{}, nil }
-	return access.Kinds{"fake": {Settings: read, Rights: read}}
+	return access.Kinds{Targets: map[string]access.Kind{"fake": {Settings: read, Rights: read}}}
 }
 
 func config(t testing.TB, policies ...string) *access.Config {

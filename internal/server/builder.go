@@ -50,7 +50,7 @@ var _ broker.Builder = (*builder)(nil)
 
 // Build implements [broker.Builder].
 func (b *builder) Build(_ context.Context, revision string, files access.Files) (*broker.View, error) {
-	cfg, err := access.Parse(files, accessKinds(b.kinds))
+	cfg, err := access.Parse(files, accessKinds(b.kinds, b.issuers.kinds))
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +242,7 @@ func (b *builder) recall(ctx context.Context, name string) error {
 	if err := json.Unmarshal(revision.Files, &files); err != nil {
 		return fmt.Errorf("read revision %s: %w", revision.ID, err)
 	}
-	cfg, err := access.Parse(files, accessKinds(b.kinds))
+	cfg, err := access.Parse(files, accessKinds(b.kinds, b.issuers.kinds))
 	if err != nil {
 		return fmt.Errorf("read revision %s: %w", revision.ID, err)
 	}

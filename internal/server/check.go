@@ -20,7 +20,7 @@ func CheckAccess(files map[string]string, timeZones []string) (Checked, error) {
 		return Checked{}, err
 	}
 	// What the server's configuration allows matters when a target is opened, and none is.
-	cfg, err := access.Parse(files, accessKinds(kinds(Config{})))
+	cfg, err := access.Parse(files, accessKinds(kinds(Config{}), issuerKinds()))
 	if err != nil {
 		return Checked{}, err
 	}

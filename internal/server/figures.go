@@ -103,8 +103,11 @@ func (f *figures) Collect(out chan<- prometheus.Metric) {
 }
 
 func (f *figures) collectIssuers(out chan<- prometheus.Metric, now time.Time) {
-	for name, verifier := range f.server.builder.issuers.current() {
-		state := verifier.Status()
+	for name, used := range f.server.builder.issuers.current() {
+		if used.status == nil {
+			continue
+		}
+		state := used.status()
 		up := 1.0
 		if state.Failing {
 			up = 0

@@ -1,8 +1,12 @@
 package server
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -17,15 +21,82 @@ import (
 	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/identity/oidc"
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/source"
 	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/secret"
 )
 
+// issuerKind is a kind of issuer: how access files write it, and how its evidence is checked.
+type issuerKind struct {
+	access.IssuerKind
+	// open makes what checks the issuer's evidence. It asks nobody anything.
+	open func(order issuerOrder) (openIssuer, error)
+	// files are the references of its settings to files below secrets_dir; nil where there are none.
+	files func(access.Issuer) ([]reference, error)
+	// prefix begins the tokens of this kind that no JSON Web Token is; empty where there are none.
+	prefix string
+}
+
+// issuerOrder is what an issuer's verifier is made from.
+type issuerOrder struct {
+	config   access.Issuer
+	audience string // our own URL
+	keys     oidc.KeyStore
+	secrets  secrets
+	now      func() time.Time
+	log      *slog.Logger
+}
+
+// openIssuer is what checks the evidence of one issuer.
+type openIssuer struct {
+	tokens       identity.Verifier            // nil: the issuer has none
+	certificates identity.CertificateVerifier // nil: the issuer has none
+	run          func(context.Context) error  // keeps its keys fresh until the context ends; nil where that is nothing to do
+	status       func() oidc.Status           // of its keys; nil where it has none of its own
+}
+
+// issuerKinds are the kinds of issuers beside oidc. This is the one place that names them.
+func issuerKinds() map[string]issuerKind {
+	return map[string]issuerKind{}
+}
+
+// openOIDC makes the verifier of an issuer of OpenID Connect tokens.
+func openOIDC(order issuerOrder) (openIssuer, error) {
+	issuer := order.config
+	cfg := oidc.Config{
+		Name:     issuer.Name,
+		URL:      issuer.URL,
+		Audience: cmp.Or(issuer.OIDC.Audience, order.audience),
+		Keys:     order.keys,
+		Now:      order.now,
+		Log:      order.log,
+	}
+	if issuer.OIDC.CAFile != "" {
+		var err error
+		if cfg.CA, err = order.secrets.certificates(issuer.OIDC.CAFile); err != nil {
+			return openIssuer{}, fmt.Errorf("ca_file of issuer %q: %w", issuer.Name, err)
+		}
+	}
+	v, err := oidc.New(cfg)
+	if err != nil {
+		return openIssuer{}, err
+	}
+	return openIssuer{tokens: v, run: v.Run, status: v.Status}, nil
+}
+
+func oidcFiles(issuer access.Issuer) ([]reference, error) {
+	if issuer.OIDC.CAFile == "" {
+		return nil, nil
+	}
+	return []reference{{issuer.OIDC.CAFile, true}}, nil
+}
+
 // issuers are the verifiers in use. A verifier whose configuration stays the same stays the same over revisions,
 // with the keys that it has: activating a revision asks no issuer anything.
 type issuers struct {
+	kinds    map[string]issuerKind
 	audience string // our own URL
 	secrets  secrets
 	store    *store.Store
@@ -33,96 +104,129 @@ type issuers struct {
 	log      *slog.Logger
 	figures  *figures
 
-	mu      sync.Mutex                // guards the fields below
-	active  map[string]*oidc.Verifier // of the deployed view, by fingerprint
-	byName  map[string]*oidc.Verifier // the same, by the issuer's name
-	changed chan struct{}             // has one value after a change
+	mu      sync.Mutex             // guards the fields below
+	active  map[string]*usedIssuer // of the deployed view, by name
+	changed chan struct{}          // has one value after a change
+}
+
+// usedIssuer is an open issuer, and what it was made from.
+type usedIssuer struct {
+	openIssuer
+	name        string
+	prefix      string
+	fingerprint string
 }
 
 // build returns the verifiers of a configuration, new ones where no active one fits.
 func (p *issuers) build(cfg *access.Config) (*verifiers, source.Errors) {
-	out := &verifiers{figures: p.figures, byURL: map[string]*oidc.Verifier{}, nameOf: map[string]string{}, byName: map[string]*oidc.Verifier{}, byFingerprint: map[string]*oidc.Verifier{}}
+	out := &verifiers{figures: p.figures, byURL: map[string]*usedIssuer{}, byName: map[string]*usedIssuer{}}
 	var wrong source.Errors
 	for _, name := range slices.Sorted(maps.Keys(cfg.Issuers)) {
 		issuer := cfg.Issuers[name]
-		verifier, fingerprint, err := p.verifier(issuer)
+		used, err := p.open(issuer)
 		if err != nil {
 			wrong = append(wrong, &source.Error{File: issuer.Place.File, Line: issuer.Place.Line, Column: issuer.Place.Column, Message: err.Error()})
 			continue
 		}
-		out.byURL[issuer.OIDC.URL], out.byName[name], out.byFingerprint[fingerprint] = verifier, verifier, verifier
-		out.nameOf[issuer.OIDC.URL] = name
+		out.byURL[issuer.URL], out.byName[name] = used, used
+		if used.certificates != nil {
+			out.certified = append(out.certified, used)
+		}
 	}
 	return out, wrong
 }
 
-func (p *issuers) verifier(issuer access.Issuer) (*oidc.Verifier, string, error) {
-	cfg := oidc.Config{
-		Name:     issuer.Name,
-		URL:      issuer.OIDC.URL,
-		Audience: issuer.OIDC.Audience,
-		Keys:     keyStore{p.store},
-		Now:      p.now,
-		Log:      p.log,
+// open returns the issuer in use that was made from the same, or a new one.
+func (p *issuers) open(issuer access.Issuer) (*usedIssuer, error) {
+	k := issuerKind{open: openOIDC, files: oidcFiles}
+	if issuer.Kind != access.KindOIDC {
+		k = p.kinds[issuer.Kind]
 	}
-	if cfg.Audience == "" {
-		cfg.Audience = p.audience
+	print, err := issuerFingerprint(issuer, k, p.secrets)
+	if err != nil {
+		return nil, fmt.Errorf("issuer %q: %w", issuer.Name, err)
 	}
-	if issuer.OIDC.CAFile != "" {
-		var err error
-		if cfg.CA, err = p.secrets.certificates(issuer.OIDC.CAFile); err != nil {
-			return nil, "", fmt.Errorf("ca_file of issuer %q: %w", issuer.Name, err)
-		}
-	}
-	fingerprint := fmt.Sprintf("%q %q %q %q", cfg.Name, cfg.URL, cfg.Audience, cfg.CA)
 	p.mu.Lock()
-	known := p.active[fingerprint]
+	known := p.active[issuer.Name]
 	p.mu.Unlock()
-	if known != nil {
-		return known, fingerprint, nil
+	if known != nil && known.fingerprint == print {
+		return known, nil
 	}
-	verifier, err := oidc.New(cfg)
-	return verifier, fingerprint, err
+	opened, err := k.open(issuerOrder{config: issuer, audience: p.audience, keys: keyStore{p.store}, secrets: p.secrets, now: p.now, log: p.log})
+	return &usedIssuer{opened, issuer.Name, k.prefix, print}, err
+}
+
+// issuerFingerprint is a hash of all that a verifier is made from, its files included.
+func issuerFingerprint(issuer access.Issuer, k issuerKind, s secrets) (string, error) {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %q %q %q %q", issuer.Name, issuer.Kind, issuer.URL, issuer.OIDC, issuer.Settings)
+	if k.files == nil {
+		return string(h.Sum(nil)), nil
+	}
+	files, err := k.files(issuer)
+	if err != nil {
+		return "", err
+	}
+	for _, file := range files {
+		data, err := file.read(s)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, " %q %x", file.name, sha256.Sum256(data))
+	}
+	return string(h.Sum(nil)), nil
 }
 
 // deploy makes the verifiers of a view those whose keys are kept fresh.
 func (p *issuers) deploy(v *verifiers) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.active, p.byName = v.byFingerprint, v.byName
+	p.active = v.byName
 	select {
 	case p.changed <- struct{}{}:
 	default:
 	}
 }
 
-// current returns the active verifiers by the names of their issuers.
-func (p *issuers) current() map[string]*oidc.Verifier {
+// current returns the active issuers by name.
+func (p *issuers) current() map[string]*usedIssuer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return maps.Clone(p.byName)
+	return maps.Clone(p.active)
 }
 
-// run keeps the keys of the active verifiers fresh until ctx ends.
+// wantCertificates reports whether some active issuer has clients show certificates.
+func (p *issuers) wantCertificates() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, used := range p.active {
+		if used.certificates != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// run keeps the keys of the active issuers fresh until ctx ends.
 func (p *issuers) run(ctx context.Context) error {
-	running := map[*oidc.Verifier]context.CancelFunc{} // owned by this goroutine
+	running := map[*usedIssuer]context.CancelFunc{} // owned by this goroutine
 	var all sync.WaitGroup
 	defer all.Wait()
 	for {
-		wanted := map[*oidc.Verifier]bool{}
-		for _, v := range p.current() {
-			wanted[v] = true
-			if running[v] != nil {
+		wanted := map[*usedIssuer]bool{}
+		for _, used := range p.current() {
+			wanted[used] = true
+			if running[used] != nil || used.run == nil {
 				continue
 			}
 			own, stop := context.WithCancel(ctx)
-			running[v] = stop
-			all.Go(func() { _ = v.Run(own) }) // it ends with its context and returns nothing
+			running[used] = stop
+			all.Go(func() { _ = used.run(own) }) // it ends with its context and returns nothing
 		}
-		for v, stop := range running {
-			if !wanted[v] {
+		for used, stop := range running {
+			if !wanted[used] {
 				stop()
-				delete(running, v)
+				delete(running, used)
 			}
 		}
 		select {
@@ -136,33 +240,66 @@ func (p *issuers) run(ctx context.Context) error {
 	}
 }
 
-// verifiers are the verifiers of one view. It sends each token to the issuer that it names.
+// verifiers are the verifiers of one view. It sends each piece of evidence to the issuer that it names.
 type verifiers struct {
-	figures       *figures
-	byURL         map[string]*oidc.Verifier
-	nameOf        map[string]string // by URL
-	byName        map[string]*oidc.Verifier
-	byFingerprint map[string]*oidc.Verifier
+	figures   *figures
+	byURL     map[string]*usedIssuer
+	byName    map[string]*usedIssuer
+	certified []*usedIssuer // those that take certificates, by name
 }
 
-var _ identity.Verifier = (*verifiers)(nil)
+var _ broker.Verifier = (*verifiers)(nil)
 
 // Verify implements [identity.Verifier]. What the token says of its issuer is believed for nothing but the choice
 // of the verifier, which then checks it against its own.
 func (v *verifiers) Verify(ctx context.Context, evidence secret.Text) (p identity.Principal, err error) {
-	begun, url := time.Now(), ""
-	defer func() { v.figures.verified(v.nameOf[url], err, time.Since(begun)) }()
-	if url, err = claimedIssuer(evidence.Reveal()); err != nil {
+	begun, name := time.Now(), ""
+	defer func() { v.figures.verified(name, err, time.Since(begun)) }()
+	used, err := v.choose(evidence.Reveal())
+	if err != nil {
 		return identity.Principal{}, err
 	}
-	verifier, ok := v.byURL[url]
-	if !ok {
-		return identity.Principal{}, fmt.Errorf("the token names the issuer %.100q, which is not configured: %w", url, identity.ErrRejected)
-	}
-	return verifier.Verify(ctx, evidence)
+	name = used.name
+	return used.tokens.Verify(ctx, evidence)
 }
 
-// claimedIssuer reads `iss` of a token that nobody has verified.
+// choose returns the issuer whose tokens look like this one.
+func (v *verifiers) choose(token string) (*usedIssuer, error) {
+	for _, used := range v.byName {
+		if used.prefix != "" && strings.HasPrefix(token, used.prefix) {
+			return used, nil
+		}
+	}
+	url, err := claimedIssuer(token)
+	if err != nil {
+		return nil, err
+	}
+	used, ok := v.byURL[url]
+	if !ok || used.tokens == nil {
+		return nil, fmt.Errorf("the token names the issuer %.100q, which is not configured: %w", url, identity.ErrRejected)
+	}
+	return used, nil
+}
+
+// VerifyCertificate implements [identity.CertificateVerifier]. The issuers are asked one after the other: a chain
+// leads to one of them, and those to whom it does not lead reject it.
+func (v *verifiers) VerifyCertificate(ctx context.Context, chain []*x509.Certificate) (p identity.Principal, err error) {
+	begun, name := time.Now(), ""
+	defer func() { v.figures.verified(name, err, time.Since(begun)) }()
+	refusals := []error{fmt.Errorf("no issuer accepts the client certificate: %w", identity.ErrRejected)}
+	for _, used := range v.certified {
+		p, err = used.certificates.VerifyCertificate(ctx, chain)
+		if !errors.Is(err, identity.ErrRejected) {
+			name = used.name
+			return p, err
+		}
+		refusals = append(refusals, err)
+	}
+	return identity.Principal{}, errors.Join(refusals...)
+}
+
+// claimedIssuer reads who a token that nobody has verified says it is from: `iss`, or the trust domain of a SPIFFE ID
+// in `sub` where there is none, as in JWT-SVIDs.
 func claimedIssuer(token string) (string, error) {
 	malformed := fmt.Errorf("the evidence is not a token: %w", identity.ErrRejected)
 	if len(token) > api.MaxToken {
@@ -178,13 +315,21 @@ func claimedIssuer(token string) (string, error) {
 		return "", malformed
 	}
 	var claims struct {
-		Issuer string `json:"iss"`
+		Issuer  string `json:"iss"`
+		Subject string `json:"sub"`
 	}
 	if err := json.Unmarshal(text, &claims); err != nil {
 		return "", malformed // without the cause, which may quote the token
 	}
+	if path, ok := strings.CutPrefix(claims.Subject, spiffeScheme); ok && claims.Issuer == "" {
+		domain, _, _ := strings.Cut(path, "/")
+		return spiffeScheme + domain, nil
+	}
 	return claims.Issuer, nil
 }
+
+// spiffeScheme begins SPIFFE IDs and the URLs of trust domains.
+const spiffeScheme = "spiffe://"
 
 // keyStore keeps issuers' keys in the store.
 type keyStore struct{ store *store.Store }

@@ -59,7 +59,7 @@ func (s *Server) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	tcp := s.httpServer(nil)
 	if s.certificate != nil {
-		tcp.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.certificate.get}
+		tcp.TLSConfig = s.tlsConfig()
 		group.Go(func() error { return served(tcp.ServeTLS(s.tcp, "", "")) })
 	} else {
 		group.Go(func() error { return served(tcp.Serve(s.tcp)) })
@@ -73,6 +73,21 @@ func (s *Server) serve(ctx context.Context) error {
 	s.log.Info("daypass serves", "version", s.options.Version, "url", s.url, "address", s.Address(), "socket", s.cfg.socket(),
 		"instance", s.store.Instance(), "boot", s.store.Boot(), "ledger_key", s.VerifierKey())
 	return group.Wait()
+}
+
+// tlsConfig asks clients for certificates where an issuer of the active access revision has them show one. Whose a
+// certificate is, its verifier finds out: a client that shows a bad one may still have a token.
+func (s *Server) tlsConfig() *tls.Config {
+	plain := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.certificate.get, NextProtos: []string{"h2", "http/1.1"}}
+	asking := plain.Clone()
+	asking.ClientAuth = tls.RequestClientCert
+	plain.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		if s.builder.issuers.wantCertificates() {
+			return asking, nil
+		}
+		return nil, nil // this one
+	}
+	return plain
 }
 
 func (s *Server) httpServer(connContext func(context.Context, net.Conn) context.Context) *http.Server {

@@ -142,7 +142,7 @@ func (s *Server) assemble() error {
 		zones:   locations,
 		secrets: files,
 		issuers: &issuers{
-			audience: s.url, secrets: files, store: s.store, now: s.clock.Now, log: s.log, figures: s.figures, changed: make(chan struct{}, 1),
+			kinds: issuerKinds(), audience: s.url, secrets: files, store: s.store, now: s.clock.Now, log: s.log, figures: s.figures, changed: make(chan struct{}, 1),
 		},
 		store:    s.store,
 		fleet:    s.fleet,

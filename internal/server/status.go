@@ -161,12 +161,17 @@ func targetStatus(out *api.Status, h revoker.Health, now time.Time) *api.TargetS
 
 func (s *Server) addIssuers(out *api.Status) {
 	view := s.broker.View()
-	for name, verifier := range s.builder.issuers.current() {
-		state := verifier.Status()
-		i := api.IssuerStatus{Name: name, Health: healthUnknown, Keys: state.Keys}
+	for name, used := range s.builder.issuers.current() {
+		i := api.IssuerStatus{Name: name, Health: healthOK}
 		if view != nil {
-			i.URL = view.Access.Issuers[name].OIDC.URL
+			i.URL = view.Access.Issuers[name].URL
 		}
+		if used.status == nil { // it has no keys of its own that could fail to come
+			out.Issuers = append(out.Issuers, i)
+			continue
+		}
+		state := used.status()
+		i.Health, i.Keys = healthUnknown, state.Keys
 		switch {
 		case state.Failing:
 			i.Health, i.Error = healthFailing, state.LastError

@@ -82,10 +82,13 @@ func withTestKinds(all map[string]kind, targets map[string]target.Target) map[st
 	return all
 }
 
-func accessKinds(all map[string]kind) access.Kinds {
-	out := access.Kinds{}
-	for name, k := range all {
-		out[name] = k.Kind
+func accessKinds(targets map[string]kind, issuers map[string]issuerKind) access.Kinds {
+	out := access.Kinds{Targets: map[string]access.Kind{}, Issuers: map[string]access.IssuerKind{}}
+	for name, k := range targets {
+		out.Targets[name] = k.Kind
+	}
+	for name, k := range issuers {
+		out.Issuers[name] = k.IssuerKind
 	}
 	return out
 }
