@@ -26,8 +26,8 @@ func parseClaims(payload []byte) (map[string]any, error) {
 // principal holds verified claims to what we demand, and names who they speak for.
 func (v *Verifier) principal(claims map[string]any) (identity.Principal, error) {
 	p := identity.Principal{Issuer: v.cfg.Name, IssuerURL: v.cfg.URL, Claims: claims}
-	if issuer, _ := claims["iss"].(string); issuer != v.cfg.URL {
-		return p, reject(WhyIssuer, "it was issued by %s, not %s", quote(issuer), quote(v.cfg.URL))
+	if err := v.belongs(claims); err != nil {
+		return p, err
 	}
 	if err := checkKind(claims); err != nil {
 		return p, err
@@ -48,7 +48,24 @@ func (v *Verifier) principal(claims map[string]any) (identity.Principal, error) 
 			return p, reject(WhyMalformed, "the token ID is not a text")
 		}
 	}
+	if p.Claims, err = identity.Flatten(claims, v.cfg.Flatten); err != nil {
+		return p, reject(WhyMalformed, "a claim has the name of one that is nested")
+	}
 	return p, nil
+}
+
+// belongs refuses claims of other issuers.
+func (v *Verifier) belongs(claims map[string]any) error {
+	if v.cfg.Belongs != nil {
+		if err := v.cfg.Belongs(claims); err != nil {
+			return reject(WhyIssuer, "%v", err)
+		}
+		return nil
+	}
+	if issuer, _ := claims["iss"].(string); issuer != v.cfg.URL {
+		return reject(WhyIssuer, "it was issued by %s, not %s", quote(issuer), quote(v.cfg.URL))
+	}
+	return nil
 }
 
 // checkKind refuses tokens that the issuer signed for something else than to say who the bearer is.

@@ -53,6 +53,15 @@ type Config struct {
 	Client *http.Client
 	CA     []byte
 
+	// Source, where given, brings the issuer's key set instead of its discovery document: URL is then a name that
+	// need not be a URL. When to ask, and how long old keys work, stays as said here.
+	Source func(ctx context.Context) (KeySet, error)
+	// Use is the `use` of keys that sign tokens; "sig" unless given. Keys that name no use count where it is "sig".
+	Use string
+	// Belongs, where given, says whether verified claims are this issuer's, instead of `iss`, which is then not
+	// looked at. Its error says why they are not.
+	Belongs func(claims map[string]any) error
+
 	// Algorithms are the `alg` that tokens may have; any of RS, PS and ES 256/384/512 and EdDSA unless given.
 	Algorithms []string
 	// Types are the `typ` that tokens may have, "" for none; "JWT" or none unless given. RFC 8725 §3.11.
@@ -62,6 +71,9 @@ type Config struct {
 	MaxAge time.Duration
 	// Leeway is how far the issuer's clock may be from ours; [DefaultLeeway] unless given, at most [MaxLeeway].
 	Leeway time.Duration
+
+	// Flatten are the paths of nested claims that are lifted to the top: see [identity.Flatten].
+	Flatten [][]string
 
 	// KeyAge is how long a key that the issuer removed may still work while the issuer answers. The issuer's
 	// Cache-Control may shorten it to a minute. [DefaultKeyAge] unless given.
@@ -86,6 +98,12 @@ type KeyStore interface {
 	Keys(ctx context.Context, url string) (jwks []byte, fetchedAt time.Time, err error)
 	// PutKeys replaces the issuer's key set.
 	PutKeys(ctx context.Context, url string, jwks []byte, fetchedAt time.Time) error
+}
+
+// KeySet is a key set as an issuer sent it.
+type KeySet struct {
+	JWKS   []byte        // RFC 7517 §5
+	MaxAge time.Duration // how long it may be kept without asking again; negative where the issuer says nothing
 }
 
 // Verifier verifies tokens of one issuer.
@@ -113,11 +131,14 @@ func New(cfg Config) (*Verifier, error) {
 		v.algs[jose.SignatureAlgorithm(alg)] = true
 	}
 	v.window = window{maxAge: cfg.MaxAge, leeway: cfg.Leeway, maxLife: max(cfg.MaxAge, DefaultMaxAge)}
-	source, err := newSource(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("issuer %q: %w", cfg.Name, err)
+	if cfg.Source == nil {
+		source, err := newSource(cfg)
+		if err != nil {
+			return nil, fmt.Errorf("issuer %q: %w", cfg.Name, err)
+		}
+		cfg.Source = source.fetch
 	}
-	v.keys = newCache(cfg, source)
+	v.keys = newCache(cfg)
 	return v, nil
 }
 
@@ -145,7 +166,7 @@ func (c *Config) complete() error {
 			return fmt.Errorf("a duration of %v is negative", d)
 		}
 	}
-	if _, err := checkURL(c.URL); err != nil {
+	if _, err := checkURL(c.URL); err != nil && c.Source == nil {
 		return err
 	}
 	for _, alg := range c.Algorithms {
@@ -159,6 +180,7 @@ func (c *Config) complete() error {
 	if len(c.Types) == 0 {
 		c.Types = []string{"JWT", ""}
 	}
+	c.Use = cmp.Or(c.Use, useSignature)
 	c.MaxAge = cmp.Or(c.MaxAge, DefaultMaxAge)
 	c.Leeway = cmp.Or(c.Leeway, DefaultLeeway)
 	c.KeyAge = max(cmp.Or(c.KeyAge, DefaultKeyAge), minKeyAge)
