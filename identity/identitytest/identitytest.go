@@ -1,12 +1,15 @@
-// Package identitytest holds verifiers of signed tokens to the contract of package identity.
+// Package identitytest holds verifiers to the contract of package identity.
 //
-// [Run] attacks a verifier with everything that RFC 8725 warns of and with what befell others, against an issuer
-// that really runs. What a fixture cannot do is skipped by name, so that the output shows what was not proved.
+// [Run] is for verifiers of signed tokens. It attacks one with everything that RFC 8725 warns of and with what
+// befell others, against an issuer that really runs. [RunEvidence] is for verifiers of evidence of another form,
+// whose fixture makes good and bad evidence itself. [RunCertificates] is for verifiers of TLS client certificates.
+// What a fixture cannot do is skipped by name, so that the output shows what was not proved.
 //
 // The package imports identity, secret and the standard library only.
 package identitytest
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -27,6 +30,10 @@ type Fixture struct {
 	Name     string // what [identity.Principal.Issuer] must be
 	URL      string // what [identity.Principal.IssuerURL] must be
 	Audience string
+	Subject  string // of good tokens, with "acme" in it; others are made by adding to it. One of GitHub's unless given
+
+	Issuerless bool // the verifier does not look at `iss`
+	ASCII      bool // subjects of its issuer are ASCII only
 
 	Now     func() time.Time
 	Advance func(time.Duration) // moves the clock of issuer and verifier
@@ -80,7 +87,7 @@ func Run(t *testing.T, start func(t *testing.T) *Fixture) {
 func (f *Fixture) claims(changes ...map[string]any) map[string]any {
 	now := f.Now().Unix()
 	all := map[string]any{
-		"iss": f.URL, "sub": "repo:acme/orders:ref:refs/heads/main", "aud": f.Audience,
+		"iss": f.URL, "sub": f.subject(), "aud": f.Audience,
 		"iat": now, "nbf": now, "exp": now + 300, "jti": "id-1",
 	}
 	for _, change := range changes {
@@ -88,6 +95,14 @@ func (f *Fixture) claims(changes ...map[string]any) map[string]any {
 	}
 	maps.DeleteFunc(all, func(_ string, v any) bool { return v == absent })
 	return all
+}
+
+// subject returns that of good tokens.
+func (f *Fixture) subject() string { return cmp.Or(f.Subject, "repo:acme/orders:ref:refs/heads/main") }
+
+// subjectOf returns a good subject of so many bytes.
+func (f *Fixture) subjectOf(bytes int) string {
+	return f.subject() + strings.Repeat("s", bytes-len(f.subject()))
 }
 
 // absent as a value takes a member away.

@@ -19,6 +19,7 @@ const (
 // snapshot is a key set as of one fetch. It is never changed.
 type snapshot struct {
 	keys      map[string]*key
+	text      []byte // they are of
 	fetchedAt time.Time
 	dueAt     time.Time // refresh ahead from here on
 	staleAt   time.Time // ask before using a key from here on
@@ -44,7 +45,8 @@ type cache struct {
 	now   func() time.Time
 	log   *slog.Logger
 
-	source *source
+	source func(context.Context) (KeySet, error)
+	use    string   // of keys for tokens
 	store  KeyStore // may be nil
 
 	current atomic.Pointer[snapshot] // written under mu; nil until the first keys
@@ -65,10 +67,10 @@ type flight struct {
 	err  error
 }
 
-func newCache(cfg Config, source *source) *cache {
+func newCache(cfg Config) *cache {
 	return &cache{
 		url: cfg.URL, floor: cfg.Floor, fresh: cfg.KeyAge, life: cfg.KeyLife, limit: cfg.Timeout, now: cfg.Now,
-		log: cfg.Log, source: source, store: cfg.Keys, missing: map[string]time.Time{},
+		log: cfg.Log, source: cfg.Source, use: cfg.Use, store: cfg.Keys, missing: map[string]time.Time{},
 	}
 }
 
@@ -211,26 +213,26 @@ func (c *cache) fly(f *flight, begun time.Time) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.limit)
 	defer cancel()
 	c.load(ctx)
-	got, err := c.source.fetch(ctx)
+	got, err := c.source(ctx)
 	var keys map[string]*key
 	var skipped []error
 	if err == nil {
-		keys, skipped, err = parseKeySet(got.jwks)
+		keys, skipped, err = parseKeySet(got.JWKS, c.use)
 	}
 	if err == nil && c.store != nil {
 		// Before anybody uses them: what worked once works after a restart.
-		if kept := c.store.PutKeys(ctx, c.url, got.jwks, begun); kept != nil {
+		if kept := c.store.PutKeys(ctx, c.url, got.JWKS, begun); kept != nil {
 			c.log.Warn("keep the issuer's keys for a restart", "err", kept)
 		}
 	}
-	c.land(f, begun, keys, got.maxAge, err)
+	c.land(f, begun, keys, got, err)
 	for _, skip := range skipped {
 		c.log.Debug("a published key is not used", "err", skip)
 	}
 }
 
 // land puts in place what a fetch brought. The age of keys counts from when the fetch began.
-func (c *cache) land(f *flight, begun time.Time, keys map[string]*key, maxAge time.Duration, err error) {
+func (c *cache) land(f *flight, begun time.Time, keys map[string]*key, got KeySet, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer close(f.done)
@@ -246,14 +248,14 @@ func (c *cache) land(f *flight, begun time.Time, keys map[string]*key, maxAge ti
 		return
 	}
 	fresh := c.fresh
-	if maxAge >= 0 {
-		fresh = min(max(maxAge, minKeyAge), c.fresh)
+	if got.MaxAge >= 0 {
+		fresh = min(max(got.MaxAge, minKeyAge), c.fresh)
 	}
 	c.announce(keys)
 	c.failing = false
 	c.status.LastSuccess = begun
 	c.current.Store(&snapshot{
-		keys: keys, fetchedAt: begun,
+		keys: keys, text: got.JWKS, fetchedAt: begun,
 		dueAt: begun.Add(fresh - fresh/4), staleAt: begun.Add(fresh), deadAt: begun.Add(c.life),
 	})
 	for id := range keys {
@@ -295,7 +297,7 @@ func (c *cache) load(ctx context.Context) {
 	jwks, fetchedAt, err := c.store.Keys(ctx, c.url)
 	var keys map[string]*key
 	if err == nil && len(jwks) > 0 {
-		keys, _, err = parseKeySet(jwks)
+		keys, _, err = parseKeySet(jwks, c.use)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -309,6 +311,6 @@ func (c *cache) load(ctx context.Context) {
 		fetchedAt = now // another replica's clock is ahead of ours
 	}
 	if keys != nil && !fetchedAt.After(now) {
-		c.current.Store(&snapshot{keys: keys, fetchedAt: fetchedAt, dueAt: now, staleAt: now, deadAt: fetchedAt.Add(c.life)})
+		c.current.Store(&snapshot{keys: keys, text: jwks, fetchedAt: fetchedAt, dueAt: now, staleAt: now, deadAt: fetchedAt.Add(c.life)})
 	}
 }

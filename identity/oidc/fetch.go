@@ -89,28 +89,22 @@ func newTransport(ca []byte) (*http.Transport, error) {
 	}, nil
 }
 
-// fetched is a key set as the issuer sent it.
-type fetched struct {
-	jwks   []byte
-	maxAge time.Duration // of its Cache-Control; negative where it says nothing
-}
-
 // fetch reads the discovery document, every time, so that an issuer can move its keys, and then the key set.
-func (s *source) fetch(ctx context.Context) (fetched, error) {
+func (s *source) fetch(ctx context.Context) (KeySet, error) {
 	where := strings.TrimSuffix(s.exact, "/") + "/.well-known/openid-configuration"
 	document, _, err := s.get(ctx, where, maxDiscovery)
 	if err != nil {
-		return fetched{}, fmt.Errorf("fetch the discovery document: %w", err)
+		return KeySet{}, fmt.Errorf("fetch the discovery document: %w", err)
 	}
 	keysAt, err := parseDiscovery(document, s.issuer, s.exact)
 	if err != nil {
-		return fetched{}, fmt.Errorf("read the discovery document: %w", err)
+		return KeySet{}, fmt.Errorf("read the discovery document: %w", err)
 	}
 	jwks, header, err := s.get(ctx, keysAt, maxKeySet)
 	if err != nil {
-		return fetched{}, fmt.Errorf("fetch the key set: %w", err)
+		return KeySet{}, fmt.Errorf("fetch the key set: %w", err)
 	}
-	return fetched{jwks: jwks, maxAge: maxAge(header)}, nil
+	return KeySet{JWKS: jwks, MaxAge: maxAge(header)}, nil
 }
 
 // parseDiscovery returns where the issuer's keys are. Only an issuer on loopback may name a place on loopback:

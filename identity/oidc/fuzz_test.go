@@ -169,7 +169,7 @@ func FuzzKeySet(f *testing.F) {
 	}
 	f.Add([]byte(`{"keys":[{"kty":"oct","k":"AAAA","kid":"a"},{"kty":"RSA","n":"AQAB","e":"AQAB","kid":"b"},{"kty":"EC","crv":"P-256","x":"AA","y":"AA","kid":"c"}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		keys, _, err := parseKeySet(text)
+		keys, _, err := parseKeySet(text, useSignature)
 		if err != nil {
 			return
 		}

@@ -23,6 +23,9 @@ const (
 	minRSAExp  = 65537
 )
 
+// useSignature is the `use` of keys for signatures (RFC 7517 §4.2).
+const useSignature = "sig"
+
 // key is one public key of an issuer.
 type key struct {
 	public any                       // *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
@@ -34,7 +37,7 @@ func (k *key) fits(alg jose.SignatureAlgorithm) bool { return slices.Contains(k.
 
 // parseKeySet reads a JWK Set (RFC 7517 §5). Keys that we cannot or must not use are left out, and named in
 // skipped: a set may hold kinds of keys that are not for us. An empty set is valid: the issuer withdrew all.
-func parseKeySet(text []byte) (keys map[string]*key, skipped []error, err error) {
+func parseKeySet(text []byte, use string) (keys map[string]*key, skipped []error, err error) {
 	document, err := parseObject(text, 1)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the key set: %w", err)
@@ -49,7 +52,7 @@ func parseKeySet(text []byte) (keys map[string]*key, skipped []error, err error)
 	keys = map[string]*key{}
 	ambiguous := map[string]bool{}
 	for i, element := range list {
-		id, k, err := parseKey(element)
+		id, k, err := parseKey(element, use)
 		if known := keys[id]; err == nil && known != nil && !known.equal(k) {
 			ambiguous[id] = true
 			err = errors.New("another key has the same ID")
@@ -74,7 +77,7 @@ func (k *key) equal(other *key) bool {
 
 // parseKey reads one JWK. The library sees only the members that make up a public key: certificates and
 // private parts never reach a parser.
-func parseKey(element any) (id string, k *key, err error) {
+func parseKey(element any, use string) (id string, k *key, err error) {
 	jwk, ok := element.(map[string]any)
 	if !ok {
 		return "", nil, errors.New("not an object")
@@ -83,7 +86,7 @@ func parseKey(element any) (id string, k *key, err error) {
 	if id == "" || len(id) > maxKeyID {
 		return "", nil, fmt.Errorf("no ID, or one of more than %d bytes", maxKeyID)
 	}
-	if err := checkUse(jwk); err != nil {
+	if err := checkUse(jwk, use); err != nil {
 		return id, nil, err
 	}
 	public := map[string]any{}
@@ -115,14 +118,14 @@ func parseKey(element any) (id string, k *key, err error) {
 }
 
 // checkUse refuses keys that are not for verifying, or no longer secret.
-func checkUse(jwk map[string]any) error {
+func checkUse(jwk map[string]any, want string) error {
 	for _, name := range []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"} {
 		if _, ok := jwk[name]; ok {
 			return errors.New("it is published with its private or symmetric part")
 		}
 	}
-	if use, ok := jwk["use"]; ok && use != "sig" {
-		return errors.New("it is not for signatures")
+	if use, ok := jwk["use"]; ok && use != want || !ok && want != useSignature {
+		return errors.New("it is not for signatures of tokens")
 	}
 	if ops, ok := jwk["key_ops"]; ok {
 		list, _ := ops.([]any)
