@@ -29,6 +29,7 @@ const floors = `
 2 target/targettest         conformance suite that every target passes, and a target in memory
 2 client                    Go SDK: acquire, hold, release, watch
 2 internal/access           the access configuration: parsing, validation, immutable revisions
+2 internal/issuer           Daypass as an issuer: keys that sign tokens for others
 2 internal/store            leases and ledger entries in one transaction
 2 internal/store/sqlite     the embedded dialect
 2 internal/store/postgres   the dialect of a PostgreSQL database that several processes share

@@ -34,6 +34,7 @@ var revealers = map[string]string{
 	"internal/broker":         "hashes lease tokens and idempotency keys",
 	"internal/server":         "hands administrators' credentials to targets and tokens to verifiers",
 	"identity/oidc":           "verifies tokens",
+	"internal/issuer":         "verifies tokens of its own",
 	"identity/identitytest":   "builds bad tokens from good ones",
 	"internal/store/postgres": "logs in at the database of the store",
 	"target/postgres":         "logs in as administrator and sets the login's verifier",
