@@ -58,7 +58,11 @@ type Lease struct {
 	RevokedAt      *Time  `json:"revoked_at,omitempty" doc:"when the target proved the credential's death"`
 	DecisionID     string `json:"decision_id,omitempty"`
 	RunID          string `json:"run,omitempty" doc:"the run of the workload that holds it, where its platform names one"`
+	Share          string `json:"share,omitempty" enum:"run" doc:"its role lets what one run runs use one lease together; absent: it does not"`
 }
+
+// ShareRun is the Share of a lease that what one run runs may use together.
+const ShareRun = "run"
 
 // Credential is a credential as the API shows it: `type` and the fields of that type, in one flat object.
 type Credential struct {

@@ -131,7 +131,10 @@ func (a *app) runIt(ctx context.Context, q *asking, r agent.Run) error {
 	if err != nil {
 		return codedError{err, agent.ExitOwn}
 	}
-	r.Client, r.TTL, r.Reason, r.Acquired = c, q.ttl.value, q.reason, q.keep
+	r.Client, r.TTL, r.Reason = c, q.ttl.value, q.reason
+	if q.receipts != "" {
+		r.Acquired = q.keep
+	}
 	r.Env, r.Stdin, r.Stdout, r.Stderr = a.env, a.stdin, a.stdout, a.stderr
 	r.Dir = a.getenv("XDG_RUNTIME_DIR")
 	r.Tell = func(line string) { a.tell("%s", line) }

@@ -56,7 +56,7 @@ type Run struct {
 	OnLoss   OnLoss                    // empty: [Kill]
 	Grace    time.Duration             // 0: [DefaultGrace]
 	Dir      string                    // parent of the private directory; empty: that for temporary files
-	Acquired func(*client.Lease) error // may keep a lease's receipt; an error ends the run before it begins; nil: nothing
+	Acquired func(*client.Lease) error // keeps the receipt of each lease; an error ends the run before it begins; nil: nobody wants receipts
 	Tell     func(string)              // told what happens to the leases, a line at a time; may be called concurrently
 }
 
@@ -76,7 +76,9 @@ func (r Run) Do(ctx context.Context) (int, error) {
 	files := &runtimeDir{parent: r.Dir}
 	defer func() { _ = files.remove() }() // what is left is private, and holds no secret but a public certificate
 
-	leases, signalled, err := r.acquire(ctx, signals)
+	outside := r.outside()
+	passes, signalled, err := r.acquire(ctx, signals, outside)
+	leases := ownLeases(passes)
 	defer r.release(leases)
 	if signalled != nil {
 		return exitSignalled + int(number(signalled)), fmt.Errorf("%v before the command started", signalled)
@@ -84,13 +86,13 @@ func (r Run) Do(ctx context.Context) (int, error) {
 	if err != nil {
 		return ExitOwn, err
 	}
-	variables, err := r.variables(leases, files)
+	environment, err := r.environment(passes, outside, files)
 	if err != nil {
 		return ExitOwn, err
 	}
 	command := exec.Command(program, r.Command[1:]...)
 	command.Args[0] = r.Command[0]
-	command.Env = merge(r.Env, variables)
+	command.Env = environment
 	command.Stdin, command.Stdout, command.Stderr = r.Stdin, r.Stdout, r.Stderr
 	command.WaitDelay = time.Second // pipes that a grandchild keeps open do not keep the leases alive
 	if err := command.Start(); err != nil {
@@ -99,19 +101,40 @@ func (r Run) Do(ctx context.Context) (int, error) {
 	return r.attend(ctx, command, leases, signals), nil
 }
 
-// acquire gets all leases, one after the other. Those it got are returned with an error too.
-func (r Run) acquire(ctx context.Context, signals *signals) (leases []*client.Lease, signalled os.Signal, err error) {
+// pass is what a run has for one role: a lease of its own, or the use of one that a run outside holds.
+type pass struct {
+	role      RoleRef
+	lease     *client.Lease // nil: the run outside renews and releases it
+	variables []Variable    // of the credential
+}
+
+// ownLeases returns the leases that are ours to renew and release.
+func ownLeases(passes []pass) (leases []*client.Lease) {
+	for _, p := range passes {
+		if p.lease != nil {
+			leases = append(leases, p.lease)
+		}
+	}
+	return leases
+}
+
+// acquire gets a pass for each role, one after the other. Those it got are returned with an error too.
+func (r Run) acquire(ctx context.Context, signals *signals, outside []offer) (passes []pass, signalled os.Signal, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for _, role := range r.Roles {
+			if variables, ok := r.borrow(ctx, role, outside); ok {
+				passes = append(passes, pass{role: role, variables: variables})
+				continue
+			}
 			var lease *client.Lease
 			if lease, err = r.Client.Acquire(ctx, api.AcquireRequest{Role: role.Role, TTL: r.TTL, Reason: r.Reason}); err != nil {
 				return
 			}
-			leases = append(leases, lease)
+			passes = append(passes, pass{role: role, lease: lease})
 			r.tellAcquired(lease)
 			if r.Acquired == nil {
 				continue
@@ -124,7 +147,7 @@ func (r Run) acquire(ctx context.Context, signals *signals) (leases []*client.Le
 	for {
 		select {
 		case <-done:
-			return leases, signalled, err
+			return passes, signalled, err
 		case signal := <-signals.in:
 			if !isEnding(signal) {
 				continue
@@ -145,31 +168,46 @@ func (r Run) tellAcquired(lease *client.Lease) {
 	r.Tell(text)
 }
 
-// variables returns what the command gets, and refuses two credentials for one name.
-func (r Run) variables(leases []*client.Lease, files *runtimeDir) ([]Variable, error) {
+// environment returns what the command gets, and refuses two credentials for one name.
+func (r Run) environment(passes []pass, outside []offer, files *runtimeDir) ([]string, error) {
 	var all []Variable
+	var offers []offer
 	owner := map[string]RoleRef{}
-	for i, lease := range leases {
-		role, file := r.Roles[i], ""
-		if text := NeedsFile(lease.Credential); text != "" {
+	for _, p := range passes {
+		if p.lease != nil {
 			var err error
-			if file, err = files.write(lease.ID()+".pem", text); err != nil {
+			if p.variables, err = handOver(p.role, p.lease, files); err != nil {
 				return nil, err
 			}
-		}
-		variables, err := Variables(role.Prefix, lease.Credential, file)
-		if err != nil {
-			return nil, fmt.Errorf("role %q: %w", role.Role, err)
-		}
-		for _, v := range variables {
-			if other, taken := owner[v.Name]; taken {
-				return nil, &ClashError{Variable: v.Name, First: other, Second: role}
+			if info := p.lease.Info(); info.Share == api.ShareRun {
+				offers = append(offers, newOffer(r.server(), p.role, info.ID, p.variables))
 			}
-			owner[v.Name] = role
 		}
-		all = append(all, variables...)
+		for _, v := range p.variables {
+			if other, taken := owner[v.Name]; taken {
+				return nil, &ClashError{Variable: v.Name, First: other, Second: p.role}
+			}
+			owner[v.Name] = p.role
+		}
+		all = append(all, p.variables...)
 	}
-	return all, nil
+	return withOffers(merge(r.Env, all), offers, outside)
+}
+
+// handOver returns the variables for a lease's credential, with what must be a file in one.
+func handOver(role RoleRef, lease *client.Lease, files *runtimeDir) ([]Variable, error) {
+	file := ""
+	if text := NeedsFile(lease.Credential); text != "" {
+		var err error
+		if file, err = files.write(lease.ID()+".pem", text); err != nil {
+			return nil, err
+		}
+	}
+	variables, err := Variables(role.Prefix, lease.Credential, file)
+	if err != nil {
+		return nil, fmt.Errorf("role %q: %w", role.Role, err)
+	}
+	return variables, nil
 }
 
 // ClashError says that two roles would set the same variable.

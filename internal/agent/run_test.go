@@ -31,6 +31,8 @@ type desk struct {
 	released []string
 	ends     bool   // leases are locked as soon as they are looked at
 	after    string // a named pipe that the command writes to when it may be so
+	shares   bool   // roles say `share: run`
+	refusal  int    // the status that looking at a lease gets; 0: it is shown
 }
 
 func newDesk(t *testing.T) *desk {
@@ -38,7 +40,13 @@ func newDesk(t *testing.T) *desk {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/leases", d.acquire)
 	mux.HandleFunc("GET /v1/leases/{id}", func(w http.ResponseWriter, r *http.Request) {
-		lease := newLease(r.PathValue("id"))
+		if d.refusal != 0 {
+			w.Header().Set("Content-Type", api.MediaProblem)
+			w.WriteHeader(d.refusal)
+			json.NewEncoder(w).Encode(api.Problem{Status: d.refusal, Code: "refused", Detail: "no"})
+			return
+		}
+		lease := d.newLease(r.PathValue("id"))
 		if d.after != "" {
 			os.ReadFile(d.after)
 		}
@@ -51,16 +59,20 @@ func newDesk(t *testing.T) *desk {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.released = append(d.released, r.PathValue("id"))
-		json.NewEncoder(w).Encode(newLease(r.PathValue("id")))
+		json.NewEncoder(w).Encode(d.newLease(r.PathValue("id")))
 	})
 	d.Server = httptest.NewServer(mux)
 	t.Cleanup(d.Close)
 	return d
 }
 
-func newLease(id string) api.Lease {
+func (d *desk) newLease(id string) api.Lease {
 	now := time.Now()
-	return api.Lease{ID: id, Role: "orders", State: "active", CreatedAt: api.At(now), ExpiresAt: api.At(now.Add(time.Hour)), RenewableUntil: api.At(now.Add(2 * time.Hour))}
+	share := ""
+	if d.shares {
+		share = api.ShareRun
+	}
+	return api.Lease{ID: id, Role: "orders", State: "active", CreatedAt: api.At(now), ExpiresAt: api.At(now.Add(time.Hour)), RenewableUntil: api.At(now.Add(2 * time.Hour)), Share: share}
 }
 
 func (d *desk) acquire(w http.ResponseWriter, r *http.Request) {
@@ -82,7 +94,7 @@ func (d *desk) acquire(w http.ResponseWriter, r *http.Request) {
 		kind = "alien"
 	}
 	w.WriteHeader(http.StatusCreated)
-	json.NewEncoder(w).Encode(api.Acquired{Lease: newLease(fmt.Sprintf("lease%d", d.given)), LeaseToken: "t", Credential: api.Credential{Type: kind, Fields: fields}})
+	json.NewEncoder(w).Encode(api.Acquired{Lease: d.newLease(fmt.Sprintf("lease%d", d.given)), LeaseToken: "t", Credential: api.Credential{Type: kind, Fields: fields}})
 }
 
 // run runs a command line under roles and returns what it printed and what was told.

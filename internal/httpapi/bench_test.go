@@ -31,7 +31,7 @@ func BenchmarkEdge(b *testing.B) {
 		if _, err := c.acquireRequest(); err != nil {
 			return err
 		}
-		body, err := json.Marshal(reveal(acquired))
+		body, err := json.Marshal(reveal(acquired, nil))
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -99,6 +100,50 @@ func TestTheHolderUsesTheLeaseTokenAlsoAtTheSocket(t *testing.T) {
 	got := r.administer(t, "DELETE", "/v1/leases/"+a.Lease.ID+"?wait=10s", "", token)
 	if got.status != 200 || !strings.Contains(got.body, `"reason":"released"`) {
 		t.Errorf("release: %d %s", got.status, got.body)
+	}
+}
+
+// TestALeaseTellsWhetherItsRoleIsSharedNow also shows that nothing of it stays with a lease: a role that stops
+// sharing stops for the leases that live.
+func TestALeaseTellsWhetherItsRoleIsSharedNow(t *testing.T) {
+	r := newRig(t, nil)
+	before := r.acquire(t, "worker")
+	files := accessFiles(r.issuer.URL())
+	own := files["a.yaml"]
+	told := func() string {
+		t.Helper()
+		got := r.ask(t, "GET", "/v1/leases/"+before.Lease.ID, "", bearer(r.token("worker")))
+		var l api.Lease
+		if err := json.Unmarshal([]byte(got.body), &l); err != nil || got.status != 200 {
+			t.Fatalf("read: %d %s", got.status, got.body)
+		}
+		if listed := r.ask(t, "GET", "/v1/leases", "", bearer(r.token("worker"))); strings.Contains(listed.body, `"share"`) != (l.Share != "") {
+			t.Errorf("the lease says %q, the list %s", l.Share, listed.body)
+		}
+		return l.Share
+	}
+	put := func(text string) {
+		t.Helper()
+		files["a.yaml"] = text
+		body, _ := json.Marshal(api.AccessRequest{Files: files})
+		if got := r.administer(t, "PUT", "/v1/access", string(body)); got.status >= 300 {
+			t.Fatalf("apply: %d %s", got.status, got.body)
+		}
+	}
+	if told() != "" || before.Lease.Share != "" {
+		t.Error("a role that says nothing is shared")
+	}
+	put(own + "share: run\n")
+	if told() != api.ShareRun {
+		t.Error("the role is shared and its lease does not say so")
+	}
+	if got := r.acquire(t, "worker"); got.Lease.Share != api.ShareRun {
+		t.Errorf("acquired with share %q", got.Lease.Share)
+	}
+	checkProblem(t, r.ask(t, "GET", "/v1/leases/"+before.Lease.ID, "", bearer(r.token("other"))), 404, "not_found")
+	put(strings.Replace(own, "name: reader\n", "name: reader\n# no longer\n", 1))
+	if told() != "" {
+		t.Error("the role is not shared any more and its lease says so still")
 	}
 }
 

@@ -56,7 +56,7 @@ func (c *call) acquire() error {
 	if err := c.r.Context().Err(); err != nil {
 		return fmt.Errorf("answer with lease %s: the caller is gone: %w", acquired.Lease.ID, err)
 	}
-	body, err := json.Marshal(reveal(acquired))
+	body, err := json.Marshal(reveal(acquired, c.edge.Broker.View()))
 	if err != nil {
 		return fmt.Errorf("encode lease %s: %w", acquired.Lease.ID, errEncoding)
 	}
@@ -117,7 +117,7 @@ func (c *call) lease(none) (api.Lease, error) {
 		return api.Lease{}, err
 	}
 	l, err := c.edge.Broker.Lease(c.r.Context(), c.who, id)
-	return wireLease(l), err
+	return wireLease(l, c.edge.Broker.View()), err
 }
 
 func (c *call) leases(none) (page api.Page[api.Lease], err error) {
@@ -138,8 +138,9 @@ func (c *call) leases(none) (page api.Page[api.Lease], err error) {
 		return page, err
 	}
 	page = api.Page[api.Lease]{Items: make([]api.Lease, len(found)), Next: next}
+	view := c.edge.Broker.View()
 	for i, l := range found {
-		page.Items[i] = wireLease(l)
+		page.Items[i] = wireLease(l, view)
 	}
 	return page, nil
 }
@@ -189,7 +190,7 @@ func (c *call) renew(in api.RenewRequest) (api.Lease, error) {
 		}
 	}
 	l, _, err := c.edge.Broker.Renew(c.r.Context(), c.who, id, ttl)
-	return wireLease(l), err
+	return wireLease(l, c.edge.Broker.View()), err
 }
 
 func (c *call) release(none) (api.Lease, error) {
@@ -210,5 +211,5 @@ func (c *call) release(none) (api.Lease, error) {
 	if l.State != lease.Revoked {
 		c.status = http.StatusAccepted
 	}
-	return wireLease(l), err
+	return wireLease(l, c.edge.Broker.View()), err
 }

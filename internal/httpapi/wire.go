@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/store"
 )
@@ -15,14 +16,14 @@ import (
 var errEncoding = errors.New("a value has no JSON")
 
 // reveal is the one place where secrets become bytes for the wire.
-func reveal(a broker.Acquired) api.Acquired {
+func reveal(a broker.Acquired, view *broker.View) api.Acquired {
 	credential := api.Credential{Type: a.Credential.Type, Fields: map[string]any{}}
 	maps.Copy(credential.Fields, a.Credential.Attributes)
 	for name, text := range a.Credential.Secrets {
 		credential.Fields[name] = text.Reveal()
 	}
 	return api.Acquired{
-		Lease:      wireLease(a.Lease),
+		Lease:      wireLease(a.Lease, view),
 		LeaseToken: a.Token.Reveal(),
 		Credential: credential,
 		Receipt:    a.Receipt,
@@ -30,7 +31,9 @@ func reveal(a broker.Acquired) api.Acquired {
 	}
 }
 
-func wireLease(l store.Lease) api.Lease {
+// wireLease is a lease for the wire. Whether it may be shared is what its role says now, by view: a role that
+// stops sharing stops at once, also for leases that live.
+func wireLease(l store.Lease, view *broker.View) api.Lease {
 	return api.Lease{
 		ID:             string(l.ID),
 		Role:           l.Role,
@@ -45,7 +48,16 @@ func wireLease(l store.Lease) api.Lease {
 		RevokedAt:      maybe(l.RevokedAt),
 		DecisionID:     l.Decision,
 		RunID:          l.Run,
+		Share:          string(roleShare(view, l.Role)),
 	}
+}
+
+// roleShare is what a role says of sharing; a role that is gone says nothing.
+func roleShare(view *broker.View, role string) access.Share {
+	if view == nil {
+		return access.ShareNone
+	}
+	return view.Access.Roles[role].Share
 }
 
 // maybe is a time that may not have come.
