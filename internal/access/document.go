@@ -99,19 +99,14 @@ func (b *builder) oidcIssuer(section *source.Section, doc issuerDocument, err er
 	if doc.OIDC != nil {
 		issuer.OIDC = OIDC(*doc.OIDC)
 	}
-	if doc.Preset != "" {
-		preset, ok := PresetOf(doc.Preset)
-		if !ok {
-			report("preset", fmt.Sprintf("there is no preset %q", doc.Preset), source.Suggest(doc.Preset, "presets", PresetNames()))
-			return false
-		}
-		if doc.Claims != nil {
-			report("claims", "an issuer with a preset declares no claims", "remove `claims`, or `preset`")
-		}
-		issuer.Type, issuer.Claims, issuer.Run = preset.Type, preset.Claims, preset.Run
-		if doc.OIDC == nil {
-			issuer.OIDC.URL = preset.URL
-		}
+	preset, ok := PresetOf(doc.Preset)
+	switch {
+	case doc.Preset == "":
+	case !ok || preset.Kind != "":
+		report("preset", fmt.Sprintf("there is no preset %q", doc.Preset), suggestPreset(doc.Preset))
+		return false
+	default:
+		preset.apply(issuer, doc.Claims, report)
 	}
 	for _, name := range slices.Sorted(maps.Keys(doc.Claims)) {
 		if message := refuseAttribute(name, 200); message != "" {
@@ -121,8 +116,10 @@ func (b *builder) oidcIssuer(section *source.Section, doc issuerDocument, err er
 	if len(doc.Claims) > 200 {
 		report("claims", fmt.Sprintf("the issuer declares %d claims", len(doc.Claims)), "declare the ones that policies ask for; at most 200")
 	}
-	if doc.OIDC != nil || doc.Preset == "" && err == nil {
-		checkIssuerURL(issuer.OIDC.URL, report)
+	if doc.OIDC != nil || issuer.OIDC.URL == "" && err == nil {
+		if checkIssuerURL(issuer.OIDC.URL, report) && doc.Preset != "" {
+			preset.check(issuer.OIDC, report)
+		}
 	}
 	if len(issuer.OIDC.Audience) > 512 || strings.ContainsFunc(issuer.OIDC.Audience, unicode.IsControl) {
 		report("oidc.audience", "the audience is longer than 512 bytes or has control characters", "")
@@ -164,30 +161,35 @@ func refuseAttribute(name string, size int) string {
 	return ""
 }
 
-// checkIssuerURL refuses what cannot be an issuer. The URL is kept exactly as it is written: `iss` is compared
-// byte by byte, so that a slash at its end matters.
-func checkIssuerURL(text string, report func(field, message, hint string)) {
-	const field = "oidc.url"
+// checkIssuerURL refuses what cannot be an issuer, and reports whether it can. The URL is kept exactly as it is written:
+// `iss` is compared byte by byte, so that a slash at its end matters.
+func checkIssuerURL(text string, report func(field, message, hint string)) bool {
+	const field, exactly = "oidc.url", "write it exactly as `iss` in the issuer's tokens"
 	if text == "" {
 		report("oidc", "the issuer has no URL", "add `oidc: {url: https://…}`, exactly as `iss` in its tokens")
-		return
+		return false
 	}
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || len(text) > 512 || strings.ContainsFunc(text, unicode.IsSpace):
-		report(field, "the URL cannot be read", "write it exactly as `iss` in the issuer's tokens")
+		report(field, "the URL cannot be read", exactly)
 	case u.User != nil:
 		report(field, "an issuer URL has no user or password", "remove what stands before @")
 	case strings.ContainsAny(text, "?#"):
 		report(field, "an issuer URL has no query and no fragment", "remove what follows ? or #")
 	case u.Hostname() == "":
-		report(field, "the URL has no host", "write it exactly as `iss` in the issuer's tokens")
+		report(field, "the URL has no host", exactly)
+	case strings.ContainsFunc(u.Host, func(r rune) bool { return r > unicode.MaxASCII }):
+		// Letters of other scripts look like Latin ones, and the name that is asked for is another text than this.
+		report(field, "the host has letters that are not ASCII", "write the name in its ASCII form, which begins with xn--")
 	case u.Scheme == "https", u.Scheme == "http" && isLoopback(u.Hostname()):
+		return true
 	case u.Scheme == "http":
 		report(field, "plain http is for loopback addresses only", "use https")
 	default:
 		report(field, fmt.Sprintf("scheme %q is not https", u.Scheme), "use https")
 	}
+	return false
 }
 
 func isLoopback(host string) bool {
