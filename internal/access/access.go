@@ -36,6 +36,7 @@ func Parse(files Files, kinds Kinds) (*Config, error) {
 		kinds: kinds,
 		config: &Config{
 			Hash: Hash(files), Issuers: map[string]Issuer{}, Targets: map[string]Target{}, Roles: map[string]Role{},
+			Postures: map[string]Posture{},
 		},
 		defined: map[string]source.Place{}, kindOf: map[string]string{},
 	}
@@ -47,6 +48,7 @@ func Parse(files Files, kinds Kinds) (*Config, error) {
 	}
 	b.roles()
 	b.issuers()
+	b.postures()
 	if err := b.wrong.Err(); err != nil {
 		return nil, err
 	}
@@ -92,6 +94,8 @@ type builder struct {
 	kindOf  map[string]string       // target name to kind, also of targets with mistakes
 	pending []pendingRole           // roles wait until all targets are known
 	wrong   source.Errors
+
+	postured []pendingPosture // sources of posture wait until all issuers are known
 }
 
 type pendingRole struct {
@@ -148,16 +152,18 @@ func (b *builder) document(section *source.Section) {
 	}
 	switch head.Kind {
 	case "":
-		b.wrong = append(b.wrong, section.Error("", "the document has no kind", "start it with `kind: Issuer`, `kind: Target` or `kind: Role`"))
+		b.wrong = append(b.wrong, section.Error("", "the document has no kind", "start it with `kind: Issuer`, `kind: Target`, `kind: Role` or `kind: Posture`"))
 	case "Issuer":
 		b.issuer(section)
 	case "Target":
 		b.target(section)
 	case "Role":
 		b.role(section)
+	case "Posture":
+		b.posture(section)
 	default:
 		b.wrong = append(b.wrong, section.Error("kind", fmt.Sprintf("there is no kind %q", head.Kind),
-			source.Suggest(head.Kind, "kinds", []string{"Issuer", "Role", "Target"})))
+			source.Suggest(head.Kind, "kinds", []string{"Issuer", "Posture", "Role", "Target"})))
 	}
 }
 

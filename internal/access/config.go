@@ -47,6 +47,8 @@ type Config struct {
 	Targets  map[string]Target // by name
 	Roles    map[string]Role   // by name
 	Policies []PolicyFile      // sorted by path
+
+	Postures map[string]Posture // by name
 }
 
 // PolicyFile is one file of Cedar policies.

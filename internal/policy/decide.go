@@ -49,13 +49,16 @@ func (e *Engine) admit(r Request) (compiledIssuer, string) {
 		return issuer, "the subject is empty, longer than 255 bytes, or has characters that do not show"
 	case !applies(r.Action, r.Resource.kind):
 		return issuer, fmt.Sprintf("action %q does not apply to a %s", r.Action, r.Resource.kind)
-	case r.Resource.kind != kindRole && !r.Administrator:
+	case r.Resource.kind != kindRole && r.Resource.kind != kindPosture && !r.Administrator:
 		return issuer, "the principal's issuer is not one of admins.issuers"
 	}
 	if r.Resource.kind == kindRole {
 		if _, ok := e.roles[r.Resource.id]; !ok {
 			return issuer, fmt.Sprintf("there is no role %q", r.Resource.id)
 		}
+	}
+	if r.Resource.kind == kindPosture && e.postures[r.Resource.id] == nil {
+		return issuer, fmt.Sprintf("there is no source of posture %q", r.Resource.id)
 	}
 	return issuer, ""
 }
@@ -76,6 +79,8 @@ func applies(action Action, kind string) bool {
 		return kind == kindLease
 	case Lock, Configure, Approve:
 		return kind == kindSystem
+	case Report:
+		return kind == kindPosture
 	}
 	return false
 }
@@ -173,6 +178,18 @@ func (e *Engine) context(r Request) cedar.Record {
 	if r.Country != "" && e.usage.wants("country") {
 		record["country"] = cedar.String(r.Country)
 	}
+	if r.Subdivision != "" && e.usage.wants("subdivision") {
+		record["subdivision"] = cedar.String(r.Subdivision)
+	}
+	if r.TokenAge != nil && e.usage.wants("token_age") {
+		record["token_age"] = cedar.NewDuration(*r.TokenAge)
+	}
+	if r.LiveLeases != nil && e.usage.wants("live_leases") {
+		record["live_leases"] = cedar.Long(*r.LiveLeases)
+	}
+	if e.usage.wants("posture") {
+		record["posture"] = e.posture(r)
+	}
 	return cedar.NewRecord(record)
 }
 
@@ -180,9 +197,9 @@ func (e *Engine) context(r Request) cedar.Record {
 func (e *Engine) local(now time.Time) cedar.Record {
 	local := make(cedar.RecordMap, len(e.zones))
 	for _, z := range e.zones {
-		hour, minute, weekday := localTime(now, z.location)
+		clock := localTime(now, z.location)
 		local[z.key] = cedar.NewRecord(cedar.RecordMap{
-			"hour": cedar.Long(hour), "minute": cedar.Long(minute), "weekday": cedar.Long(weekday),
+			"hour": cedar.Long(clock.hour), "minute": cedar.Long(clock.minute), "weekday": cedar.Long(clock.weekday), "date": cedar.String(clock.date),
 		})
 	}
 	return cedar.NewRecord(local)

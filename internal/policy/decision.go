@@ -19,9 +19,10 @@ const (
 	Lock      Action = "lock"      // the System
 	Configure Action = "configure" // the System
 	Approve   Action = "approve"   // the System
+	Report    Action = "report"    // a Posture
 )
 
-// Resource is what a principal wants to do it to; made by [OnRole], [OnLease] and [OnSystem].
+// Resource is what a principal wants to do it to; made by [OnRole], [OnLease], [OnPosture] and [OnSystem].
 type Resource struct {
 	kind   string
 	id     string
@@ -44,6 +45,9 @@ func OnLease(id, role, target string, holder Holder) Resource {
 	return Resource{kind: kindLease, id: id, role: role, target: target, holder: holder}
 }
 
+// OnPosture is the source of posture called name.
+func OnPosture(name string) Resource { return Resource{kind: kindPosture, id: name} }
+
 // OnSystem is the installation itself.
 func OnSystem() Resource { return Resource{kind: kindSystem, id: systemID} }
 
@@ -60,6 +64,18 @@ type Request struct {
 	SourceIP      netip.Addr    // the zero Addr where there is none; policies that ask for it then fail
 	TTL           time.Duration // what the request asks for, after the role's default and maximum
 	Country       string        // ISO 3166-1 alpha-2, empty where unknown
+	Subdivision   string        // ISO 3166-2, such as "DE-BE", empty where unknown
+	// What follows is not there where it is nil: policies that ask for it then fail, or find that it is not there.
+	TokenAge   *time.Duration     // since the evidence was issued
+	LiveLeases *int               // other leases of the principal that may live
+	Posture    map[string]Posture // by source: the records about the principal, also those that are too old
+}
+
+// Posture is what a source last said of something, such as a device: a record as its fields are declared.
+type Posture struct {
+	ID         string // whose record it is, within its source
+	ReportedAt time.Time
+	Fields     map[string]any // JSON values; whole numbers are int64 or json.Number
 }
 
 // Decision is the answer to a [Request].

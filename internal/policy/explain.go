@@ -111,14 +111,14 @@ func (c *checker) plain(message, subject string) (text, hint string) {
 	case strings.HasPrefix(message, "unrecognized action"):
 		return fmt.Sprintf("there is no action %s", subject), source.Suggest(lastString(subject), "actions", actionNames())
 	case strings.HasPrefix(message, "unrecognized entity type"):
-		types := append(slices.Collect(maps.Keys(c.vocabulary.principals)), kindIssuer, kindTarget, kindRole, kindLease, kindSystem)
+		types := append(slices.Collect(maps.Keys(c.vocabulary.principals)), kindIssuer, kindTarget, kindRole, kindLease, kindSystem, kindPosture)
 		if strings.HasSuffix(subject, "::Workload") {
 			return fmt.Sprintf("no issuer has principals of type %s", subject), "an issuer's preset gives the type: " + source.Suggest(subject, "types", c.vocabulary.types())
 		}
 		return fmt.Sprintf("there is no type %s", subject), source.Suggest(subject, "types", types)
 	case strings.HasPrefix(message, "unable to find an applicable action"):
 		return "the scope never applies: no action goes with this principal and resource",
-			"acquire and renew are on a Role, revoke on a Lease, read on a Lease or the System, lock, configure and approve on the System"
+			"acquire and renew are on a Role, revoke on a Lease, read on a Lease or the System, lock, configure and approve on the System, report on a Posture"
 	case strings.HasPrefix(message, "unexpected type"), strings.HasPrefix(message, "the types "):
 		return plainTypes(message), ""
 	}
@@ -147,7 +147,7 @@ func (c *checker) noAttribute(message, subject string) (text, hint string) {
 			}
 		}
 	} else {
-		known = []string{"now", "source_ip", "ttl", "country", "local"}
+		known = c.vocabulary.circumstances()
 	}
 	if zone := strings.TrimPrefix(subject, "local."); owner == "context" && (strings.Contains(zone, "/") || zone == "UTC") {
 		return fmt.Sprintf("time zone %q is not offered to policies", zone), "add it to time_zones in daypass.yaml; " + source.Suggest(zone, "zones", c.zoneNames())

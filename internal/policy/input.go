@@ -23,17 +23,28 @@ type input struct {
 }
 
 type inputContext struct {
-	Country  string               `json:"country,omitempty"`
-	Local    map[string]inputTime `json:"local,omitempty"` // for people: a replay computes it again
-	Now      string               `json:"now"`
-	SourceIP string               `json:"source_ip,omitempty"`
-	TTL      int64                `json:"ttl_ms"`
+	Country     string                  `json:"country,omitempty"`
+	LiveLeases  *int                    `json:"live_leases,omitempty"`
+	Local       map[string]inputTime    `json:"local,omitempty"` // for people: a replay computes it again
+	Now         string                  `json:"now"`
+	Posture     map[string]inputPosture `json:"posture,omitempty"`
+	SourceIP    string                  `json:"source_ip,omitempty"`
+	Subdivision string                  `json:"subdivision,omitempty"`
+	TokenAge    *int64                  `json:"token_age_ms,omitempty"`
+	TTL         int64                   `json:"ttl_ms"`
+}
+
+type inputPosture struct {
+	Fields     map[string]any `json:"fields"`
+	ID         string         `json:"id"`
+	ReportedAt string         `json:"reported_at"`
 }
 
 type inputTime struct {
-	Hour    int `json:"hour"`
-	Minute  int `json:"minute"`
-	Weekday int `json:"weekday"`
+	Date    string `json:"date,omitempty"`
+	Hour    int    `json:"hour"`
+	Minute  int    `json:"minute"`
+	Weekday int    `json:"weekday"`
 }
 
 type inputPrincipal struct {
@@ -66,7 +77,8 @@ func (d Decision) Input() []byte {
 	in := input{
 		Action: r.Action, Administrator: r.Administrator,
 		Context: inputContext{
-			Country: r.Country, Now: r.Now.UTC().Format(inputTimeFormat), TTL: r.TTL.Milliseconds(), Local: map[string]inputTime{},
+			Country: r.Country, Subdivision: r.Subdivision, LiveLeases: r.LiveLeases,
+			Now: r.Now.UTC().Format(inputTimeFormat), TTL: r.TTL.Milliseconds(), Local: map[string]inputTime{},
 		},
 		Principal: inputPrincipal{
 			Claims: r.Principal.Claims, Issuer: r.Principal.Issuer, IssuerURL: r.Principal.IssuerURL, Subject: r.Principal.Subject,
@@ -76,13 +88,22 @@ func (d Decision) Input() []byte {
 	if r.SourceIP.IsValid() {
 		in.Context.SourceIP = plainAddress(r.SourceIP).String()
 	}
+	if r.TokenAge != nil {
+		in.Context.TokenAge = new(r.TokenAge.Milliseconds())
+	}
+	if len(r.Posture) > 0 {
+		in.Context.Posture = map[string]inputPosture{}
+	}
+	for source, record := range r.Posture {
+		in.Context.Posture[source] = inputPosture{record.Fields, record.ID, record.ReportedAt.UTC().Format(inputTimeFormat)}
+	}
 	if r.Resource.kind == kindLease {
 		in.Resource.Holder = &inputHolder{r.Resource.holder.Issuer, r.Resource.holder.Subject}
 	}
 	if d.engine != nil {
 		for _, z := range d.engine.zones {
-			hour, minute, weekday := localTime(r.Now, z.location)
-			in.Context.Local[string(z.key)] = inputTime{hour, minute, weekday}
+			clock := localTime(r.Now, z.location)
+			in.Context.Local[string(z.key)] = inputTime{clock.date, clock.hour, clock.minute, clock.weekday}
 		}
 	}
 	text, err := encode(in)
@@ -105,21 +126,32 @@ func encode(in input) ([]byte, error) {
 
 // Replay decides again what an earlier [Decision.Input] asked, by the policies of e.
 func (e *Engine) Replay(stored []byte) (Decision, error) {
+	r, err := readInput(stored)
+	if err != nil {
+		return Decision{}, err
+	}
+	return e.Decide(r), nil
+}
+
+// Recall returns the request that an earlier [Decision.Input] stored, to be decided in other circumstances.
+func Recall(stored []byte) (Request, error) { return readInput(stored) }
+
+func readInput(stored []byte) (Request, error) {
 	var in input
 	decoder := json.NewDecoder(bytes.NewReader(stored))
 	decoder.DisallowUnknownFields()
 	decoder.UseNumber()
 	if err := decoder.Decode(&in); err != nil {
-		return Decision{}, fmt.Errorf("read a stored decision input: %w", err)
+		return Request{}, fmt.Errorf("read a stored decision input: %w", err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return Decision{}, errors.New("read a stored decision input: there is more behind it")
+		return Request{}, errors.New("read a stored decision input: there is more behind it")
 	}
 	r, err := in.request()
 	if err != nil {
-		return Decision{}, fmt.Errorf("read a stored decision input: %w", err)
+		return Request{}, fmt.Errorf("read a stored decision input: %w", err)
 	}
-	return e.Decide(r), nil
+	return r, nil
 }
 
 // request returns the request that was stored.
@@ -133,8 +165,9 @@ func (in input) request() (Request, error) {
 			Issuer: in.Principal.Issuer, IssuerURL: in.Principal.IssuerURL, Subject: in.Principal.Subject, Claims: in.Principal.Claims,
 		},
 		Administrator: in.Administrator, Action: in.Action, Now: now,
-		TTL: time.Duration(in.Context.TTL) * time.Millisecond, Country: in.Context.Country,
-		Resource: Resource{kind: in.Resource.Type, id: in.Resource.ID, role: in.Resource.Role, target: in.Resource.Target},
+		TTL: time.Duration(in.Context.TTL) * time.Millisecond, Country: in.Context.Country, Subdivision: in.Context.Subdivision,
+		LiveLeases: in.Context.LiveLeases,
+		Resource:   Resource{kind: in.Resource.Type, id: in.Resource.ID, role: in.Resource.Role, target: in.Resource.Target},
 	}
 	if in.Resource.Holder != nil {
 		r.Resource.holder = Holder{in.Resource.Holder.Issuer, in.Resource.Holder.Subject}
@@ -143,6 +176,19 @@ func (in input) request() (Request, error) {
 		if r.SourceIP, err = netip.ParseAddr(in.Context.SourceIP); err != nil {
 			return Request{}, errors.New("its source address is malformed")
 		}
+	}
+	if in.Context.TokenAge != nil {
+		r.TokenAge = new(time.Duration(*in.Context.TokenAge) * time.Millisecond)
+	}
+	if len(in.Context.Posture) > 0 {
+		r.Posture = map[string]Posture{}
+	}
+	for source, record := range in.Context.Posture {
+		at, err := time.Parse(inputTimeFormat, record.ReportedAt)
+		if err != nil {
+			return Request{}, errors.New("the time of its posture is malformed")
+		}
+		r.Posture[source] = Posture{record.ID, at, record.Fields}
 	}
 	return r, nil
 }

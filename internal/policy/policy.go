@@ -35,6 +35,9 @@ type Engine struct {
 	roles      map[string]cedar.Entity
 	issuers    map[string]compiledIssuer
 	zones      []zone
+	postures   map[string]*compiledPosture
+	timed      map[string]bool // roles
+	open       source.Errors   // permits without a condition
 }
 
 // compiledIssuer is what a decision needs to know of an issuer.
@@ -50,6 +53,8 @@ type claim struct {
 	key  cedar.String
 	kind access.ClaimKind
 	used bool // some policy can see it
+
+	optional bool
 }
 
 type zone struct {
@@ -71,6 +76,7 @@ func Compile(cfg *access.Config, zones []*time.Location) (*Engine, error) {
 	e := &Engine{
 		vocabulary: words, index: newIndex(), names: map[cedar.PolicyID]string{}, effects: map[cedar.PolicyID]cedar.Effect{},
 		roles: compileRoles(cfg), issuers: map[string]compiledIssuer{}, usage: usage{attributes: map[cedar.String]bool{}},
+		timed: map[string]bool{},
 	}
 	for _, location := range zones {
 		e.zones = append(e.zones, zone{cedar.String(location.String()), location})
@@ -86,6 +92,7 @@ func Compile(cfg *access.Config, zones []*time.Location) (*Engine, error) {
 	for name, issuer := range cfg.Issuers {
 		e.issuers[name] = compileIssuer(issuer, &e.usage)
 	}
+	e.postures = compilePostures(cfg, &e.usage)
 	return e, nil
 }
 
@@ -118,7 +125,13 @@ func (e *Engine) compileFile(check *checker, file access.PolicyFile, ids map[str
 		}
 		e.names[id], e.effects[id] = name, p.Effect()
 		e.index.add(id, p)
-		e.usage.add((*ast.Policy)(p.AST()))
+		tree := (*ast.Policy)(p.AST())
+		e.usage.add(tree)
+		e.noteTime(tree)
+		if p.Effect() == cedar.Permit && isOpen(tree) {
+			e.open = append(e.open, one.errorAt(one.head(), "the policy permits acquire under no condition",
+				"add a `when` that looks at the principal, the resource or the context"))
+		}
 	}
 	return wrong.Err()
 }

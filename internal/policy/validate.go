@@ -228,6 +228,8 @@ func (c *checker) unknown(uid cedar.EntityUID) (message, hint string) {
 		return absent("target", id, config.Targets)
 	case kindIssuer:
 		return absent("issuer", id, config.Issuers)
+	case kindPosture:
+		return absent("posture", id, config.Postures)
 	case kindSystem:
 		if id != systemID {
 			return fmt.Sprintf("there is no system %q", id), `write System::"daypass"`

@@ -23,6 +23,8 @@ const (
 	kindLease  = "Lease"
 	kindSystem = "System"
 	systemID   = "daypass"
+
+	kindPosture = "Posture"
 )
 
 // appliesTo is the table of actions: what each may be asked of.
@@ -41,6 +43,7 @@ func appliesTo() []struct {
 		{Lock, []string{kindSystem}},
 		{Configure, []string{kindSystem}},
 		{Approve, []string{kindSystem}},
+		{Report, []string{kindPosture}},
 	}
 }
 
@@ -142,6 +145,7 @@ func (v *vocabulary) schema(types []string) string {
 	text.WriteString("// A record that a credential may exist until a time.\n")
 	text.WriteString("entity Lease in [Role, Target] {\n  holder: { issuer: String, subject: String },\n};\n\n")
 	text.WriteString("// The installation itself: System::\"daypass\".\nentity System;\n\n")
+	text.WriteString("// A source of records about the health of devices, clusters or principals.\nentity Posture;\n\n")
 	v.context(&text)
 	for _, row := range appliesTo() {
 		fmt.Fprintf(&text, "action %s appliesTo {\n  principal: [%s],\n  resource: [%s],\n  context: Context,\n};\n\n",
@@ -178,11 +182,14 @@ func (v *vocabulary) principal(text *strings.Builder, name string) {
 // context writes the type of the context.
 func (v *vocabulary) context(text *strings.Builder) {
 	text.WriteString("type Context = {\n  now: datetime,\n  source_ip: ipaddr,\n  ttl: duration,  // asked for\n")
-	text.WriteString("  country?: String,  // ISO 3166-1 alpha-2\n  local: {\n")
+	text.WriteString("  country?: String,  // ISO 3166-1 alpha-2\n  subdivision?: String,  // ISO 3166-2\n")
+	text.WriteString("  token_age?: duration,  // since the evidence was issued\n  live_leases: Long,  // other leases of the principal\n  local: {\n")
 	for _, zone := range v.zones {
-		fmt.Fprintf(text, "    %s: { hour: Long, minute: Long, weekday: Long },  // Monday is 1, Sunday 7\n", quote(zone.String()))
+		fmt.Fprintf(text, "    %s: { hour: Long, minute: Long, weekday: Long, date: String },  // Monday is 1, Sunday 7; 2026-12-31\n", quote(zone.String()))
 	}
-	text.WriteString("  },\n};\n\n")
+	text.WriteString("  },\n")
+	v.posture(text)
+	text.WriteString("};\n\n")
 }
 
 func cedarType(kind access.ClaimKind) string {
@@ -211,14 +218,20 @@ func principalUID(principal, issuer, subject string) cedar.EntityUID {
 	return cedar.NewEntityUID(cedar.EntityType(principal), cedar.String(issuer+":"+subject))
 }
 
+// wallClock is what the clocks and calendars of a zone show.
+type wallClock struct {
+	hour, minute, weekday int
+	date                  string
+}
+
 // localTime returns the wall clock of a zone, as policies see it.
-func localTime(now time.Time, zone *time.Location) (hour, minute, weekday int) {
+func localTime(now time.Time, zone *time.Location) wallClock {
 	there := now.In(zone)
-	weekday = int(there.Weekday())
+	weekday := int(there.Weekday())
 	if weekday == 0 {
 		weekday = 7
 	}
-	return there.Hour(), there.Minute(), weekday
+	return wallClock{there.Hour(), there.Minute(), weekday, there.Format(time.DateOnly)}
 }
 
 // lineOf returns `file:line`.
