@@ -199,6 +199,15 @@ func (p Preset) check(issuer OIDC, report func(field, message, hint string)) {
 	}
 }
 
+// Habits returns the `alg` and `typ` that tokens of an issuer of this preset have; none where any may be. Issuers on
+// loopback stand for any in tests, and sign with what the test needs.
+func (p Preset) Habits(issuer string) (algorithms, types []string) {
+	if onLoopback(issuer) {
+		return nil, nil
+	}
+	return p.Algorithms, p.Types
+}
+
 // refuseURL says why no token of the platform can come from an issuer of this URL.
 func (p Preset) refuseURL(text string) (message, hint string) {
 	if len(p.Forms) == 0 || onLoopback(text) {

@@ -73,6 +73,9 @@ func openOIDC(order issuerOrder) (openIssuer, error) {
 		Now:      order.now,
 		Log:      order.log,
 	}
+	preset, _ := access.PresetOf(issuer.Preset)
+	cfg.Flatten, cfg.MaxAge = preset.Flatten, preset.MaxAge
+	cfg.Algorithms, cfg.Types = preset.Habits(issuer.URL)
 	if issuer.OIDC.CAFile != "" {
 		var err error
 		if cfg.CA, err = order.secrets.certificates(issuer.OIDC.CAFile); err != nil {
