@@ -162,7 +162,7 @@ func (p *issuers) open(issuer access.Issuer) (*usedIssuer, error) {
 // issuerFingerprint is a hash of all that a verifier is made from, its files included.
 func issuerFingerprint(issuer access.Issuer, k issuerKind, s secrets) (string, error) {
 	h := sha256.New()
-	fmt.Fprintf(h, "%q %q %q %q %q", issuer.Name, issuer.Kind, issuer.URL, issuer.OIDC, issuer.Settings)
+	fmt.Fprintf(h, "%q %q %q %q %q %q", issuer.Name, issuer.Kind, issuer.URL, issuer.Preset, issuer.OIDC, issuer.Settings)
 	if k.files == nil {
 		return string(h.Sum(nil)), nil
 	}
