@@ -24,7 +24,7 @@ import (
 
 // PostgresOptions says which server to start. The zero value is a PostgreSQL 15 that does not sync.
 type PostgresOptions struct {
-	Version  int               // 15 (default) or 18
+	Version  int               // 15 (default), 18, or 14
 	Fsync    bool              // true costs time and is for benchmarks and power-loss tests
 	Settings map[string]string // more server settings, such as max_connections
 	HBA      []string          // lines put before ours in pg_hba.conf
@@ -76,8 +76,8 @@ func postgresBin(version int) (string, error) {
 	dir, install := fmt.Sprintf("/usr/lib/postgresql/%d/bin", version), "apt-get install postgresql-15"
 	switch version {
 	case 15:
-	case 18:
-		install = "scripts/install-postgres18"
+	case 14, 18:
+		install = fmt.Sprint("scripts/install-postgres ", version)
 		cache := os.Getenv("DAYPASS_CACHE")
 		if cache == "" {
 			base, err := root()
@@ -86,9 +86,9 @@ func postgresBin(version int) (string, error) {
 			}
 			cache = filepath.Join(base, ".cache")
 		}
-		dir = filepath.Join(cache, "postgres-18", "native", "bin")
+		dir = filepath.Join(cache, fmt.Sprint("postgres-", version), "native", "bin")
 	default:
-		return "", fmt.Errorf("postgresql %d: the testbed knows 15 and 18", version)
+		return "", fmt.Errorf("postgresql %d: the testbed knows 14, 15 and 18", version)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "postgres")); err != nil {
 		return "", fmt.Errorf("postgresql %d is not in %s; install it: %s", version, dir, install)

@@ -21,21 +21,16 @@ const oldest = 150000
 func (d *dialect) check(ctx context.Context) error {
 	var version int
 	var text, encoding, schema string
-	var standby, readOnly, mayCreate, mayUse bool
+	var mayCreate, mayUse bool
 	err := d.reader.QueryRowContext(ctx, `select current_setting('server_version_num')::int, current_setting('server_version'),
-		current_setting('server_encoding'), pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
-		coalesce(current_schema(), ''), coalesce(has_schema_privilege(current_schema(), 'create'), false),
-		coalesce(has_schema_privilege(current_schema(), 'usage'), false)`).
-		Scan(&version, &text, &encoding, &standby, &readOnly, &schema, &mayCreate, &mayUse)
+		current_setting('server_encoding'), coalesce(current_schema(), ''),
+		coalesce(has_schema_privilege(current_schema(), 'create'), false), coalesce(has_schema_privilege(current_schema(), 'usage'), false)`).
+		Scan(&version, &text, &encoding, &schema, &mayCreate, &mayUse)
 	switch {
 	case err != nil:
 		return unasked(err)
 	case version < oldest:
-		return fmt.Errorf("%w: PostgreSQL %s; at least 15 is needed", store.ErrTooOld, text)
-	case standby:
-		return fmt.Errorf("%w: the server is a standby and takes no writes; name the primary, or both: host1:5432,host2:5432", store.ErrAccess)
-	case readOnly:
-		return fmt.Errorf("%w: the database is read only (default_transaction_read_only)", store.ErrAccess)
+		return fmt.Errorf("%w: PostgreSQL %s; at least 15 is needed: upgrade it, or name another server", store.ErrTooOld, text)
 	case encoding != "UTF8":
 		return fmt.Errorf("%w: the database has the encoding %s; make one with: create database daypass encoding 'UTF8' template template0", store.ErrForeign, encoding)
 	case schema == "":
@@ -57,6 +52,11 @@ func unasked(err error) error {
 	if silent {
 		return fault.Wrap(fault.StoreUnavailable, "ask the server", "the store is not available", err)
 	}
+	for _, reason := range []error{errStandby, errFrozen} {
+		if errors.Is(err, reason) {
+			err = reason // without what the driver says of how it found out
+		}
+	}
 	return fmt.Errorf("%w: %w", store.ErrAccess, err)
 }
 
@@ -64,8 +64,11 @@ func unasked(err error) error {
 // whose making was cut short is none: its ledger has no head yet.
 func (d *dialect) holdsStore(ctx context.Context) (bool, error) {
 	var ours, all int
-	err := d.reader.QueryRowContext(ctx, `select count(*) filter (where relname in ('goose_db_version', 'ledger_head', 'leases')), count(*)
-		from pg_class where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p')`).Scan(&ours, &all)
+	var usable bool
+	var login string
+	err := d.reader.QueryRowContext(ctx, `select count(*) filter (where relname in ('goose_db_version', 'ledger_head', 'leases')), count(*),
+		coalesce(bool_and(pg_has_role(relowner, 'usage')), true), current_user
+		from pg_class where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p')`).Scan(&ours, &all, &usable, &login)
 	if err != nil {
 		return false, unasked(err)
 	}
@@ -74,6 +77,10 @@ func (d *dialect) holdsStore(ctx context.Context) (bool, error) {
 			return false, fmt.Errorf("%w: the schema holds tables that are not of a store; give Daypass a database or ?schema= of its own", store.ErrForeign)
 		}
 		return false, nil
+	}
+	if !usable { // a new version of Daypass changes the schema, which only an owner may
+		return false, fmt.Errorf("%w: the store's tables do not belong to the login; restore them with pg_restore --no-owner --role=%s, "+
+			"or give each to it: alter table … owner to %s", store.ErrAccess, login, login)
 	}
 	var whole bool
 	if err := d.reader.QueryRowContext(ctx, "select exists (select from ledger_head)").Scan(&whole); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -146,7 +147,7 @@ func configure(text string, opt Options) (*pgx.ConnConfig, error) {
 		config.Fallbacks = append(config.Fallbacks, one)
 	}
 	// Of several servers the one that takes writes, whichever that is at the moment.
-	config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	config.ValidateConnect = takesWrites
 	if opt.Password.Reveal() != "" {
 		config.RequireAuth = "scram-sha-256" // whatever the server would rather have
 	}
@@ -164,6 +165,28 @@ func configure(text string, opt Options) (*pgx.ConnConfig, error) {
 		"timezone":                            "UTC",
 	}
 	return config, nil
+}
+
+// Why a server is not the one that takes writes.
+var (
+	errStandby = errors.New("the server is a standby and takes no writes; name the primary in `store`, or both: host1:5432,host2:5432")
+	errFrozen  = errors.New("the database is read only for this login; take the setting back: " +
+		"alter database … reset default_transaction_read_only, or the same of the role")
+)
+
+// takesWrites refuses a connection to a server that does not.
+func takesWrites(ctx context.Context, conn *pgconn.PgConn) error {
+	results, err := conn.Exec(ctx, "select pg_is_in_recovery(), current_setting('transaction_read_only')").ReadAll()
+	if err != nil {
+		return err
+	}
+	switch row := results[0].Rows[0]; {
+	case string(row[0]) == "t":
+		return errStandby
+	case string(row[1]) == "on":
+		return errFrozen
+	}
+	return nil
 }
 
 // forViews is a configuration of connections that hold no lock: they may take their time.

@@ -21,14 +21,21 @@ func (d database) do(t testing.TB, text string) {
 }
 
 // refused opens and expects a refusal of a class that says something.
-func (d database) refused(t testing.TB, class error, says string) {
+func (d database) refused(t testing.TB, class error, says ...string) {
 	t.Helper()
-	s, err := d.Open(t.Context(), store.Options{Signer: storetest.Signer(t)}, nil)
+	refused(t, d.url(), class, says...)
+}
+
+func refused(t testing.TB, url string, class error, says ...string) {
+	t.Helper()
+	s, err := postgres.Open(t.Context(), url, postgres.Options{Options: store.Options{Signer: storetest.Signer(t)}, Password: secret.New(password)})
 	if err == nil {
 		s.Close()
 	}
-	if !errors.Is(err, class) || !strings.Contains(fmt.Sprint(err), says) {
-		t.Errorf("got %v, want %v that says %q", err, class, says)
+	for _, one := range says {
+		if !errors.Is(err, class) || !strings.Contains(fmt.Sprint(err), one) {
+			t.Errorf("got %v, want %v that says %q", err, class, one)
+		}
 	}
 	if strings.Contains(fmt.Sprint(err), password) {
 		t.Errorf("the error holds the password: %v", err)
@@ -76,6 +83,23 @@ func TestADatabaseThatCannotKeepTheStoreIsRefused(t *testing.T) {
 		defer d.do(t, "drop database "+other.name+" with (force)")
 		other.refused(t, store.ErrForeign, "encoding 'UTF8'")
 	})
+	t.Run("too old", func(t *testing.T) {
+		newDatabase(t, 14).refused(t, store.ErrTooOld, "PostgreSQL 14.", "at least 15")
+	})
+	t.Run("a standby", func(t *testing.T) {
+		url := fmt.Sprintf("postgres://%s@127.0.0.1:%d/daypass?sslmode=disable", login, newPair(t).Places[1])
+		refused(t, url, store.ErrAccess, "standby", "name the primary")
+	})
+	t.Run("a login that may not use the store's tables", func(t *testing.T) {
+		d := newDatabase(t, 15)
+		storetest.Create(t, d)
+		d.do(t, "alter table ledger_head owner to postgres; alter table leases owner to postgres") // as pg_restore --no-owner does
+		d.refused(t, store.ErrAccess, "pg_restore --no-owner --role="+login)
+	})
+	t.Run("a schema that is not there", func(t *testing.T) {
+		d := newDatabase(t, 15)
+		refused(t, d.url()+"&schema=nowhere", store.ErrAccess, "no such schema", "make it")
+	})
 	t.Run("a login that may create nothing", func(t *testing.T) {
 		d := newDatabase(t, 15)
 		d.do(t, "alter database "+d.name+" owner to postgres")
@@ -85,7 +109,7 @@ func TestADatabaseThatCannotKeepTheStoreIsRefused(t *testing.T) {
 		d := newDatabase(t, 15)
 		storetest.Create(t, d)
 		d.do(t, "alter database "+d.name+" set default_transaction_read_only = on")
-		d.refused(t, store.ErrAccess, "read only")
+		d.refused(t, store.ErrAccess, "read only", "default_transaction_read_only")
 	})
 	t.Run("a wrong password", func(t *testing.T) {
 		d := newDatabase(t, 15)

@@ -17,31 +17,47 @@ import (
 	"github.com/daypass/daypass/secret"
 )
 
-// A commit that gives up waiting for its standby can be seen at the primary, and is gone when the standby takes over:
-// an update must not be answered for having been seen.
-func TestAnAnsweredUpdateSurvivesThePromotionOfTheStandby(t *testing.T) {
-	pair, err := testbed.StartPair(t.Context(), testbed.PostgresOptions{})
+// pair is a primary and its standby, with a login for the store.
+type pair struct{ *testbed.Pair }
+
+func newPair(t *testing.T) pair {
+	t.Helper()
+	p, err := testbed.StartPair(t.Context(), testbed.PostgresOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := pair.Stop(); err != nil {
+		if err := p.Stop(); err != nil {
 			t.Error(err)
 		}
 	})
+	// Applied at the standby as well, for those who log in there.
+	err = p.Primary().Exec(t.Context(), "postgres", "set synchronous_commit = remote_apply", "create role "+login+" login password '"+password+"'", "create database daypass owner "+login)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair{p}
+}
+
+func (p pair) url() string {
+	return fmt.Sprintf("postgres://%s@127.0.0.1:%d,127.0.0.1:%d/daypass?sslmode=disable", login, p.Places[0], p.Places[1])
+}
+
+// A commit that gives up waiting for its standby can be seen at the primary, and is gone when the standby takes over:
+// an update must not be answered for having been seen.
+func TestAnAnsweredUpdateSurvivesThePromotionOfTheStandby(t *testing.T) {
+	pair := newPair(t)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	must(pair.Primary().Exec(t.Context(), "postgres", "create role "+login+" login password '"+password+"'", "create database daypass owner "+login))
-	url := fmt.Sprintf("postgres://%s@127.0.0.1:%d,127.0.0.1:%d/daypass?sslmode=disable", login, pair.Places[0], pair.Places[1])
 	signer, _, err := ledger.GenerateSigner("daypass.example.com/standby")
 	must(err)
 	opt := postgres.Options{Options: store.Options{Signer: signer}, Password: secret.New(password)}
-	must(postgres.Create(t.Context(), url, opt))
-	s, err := postgres.Open(t.Context(), url, opt)
+	must(postgres.Create(t.Context(), pair.url(), opt))
+	s, err := postgres.Open(t.Context(), pair.url(), opt)
 	must(err)
 	running, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
@@ -76,23 +92,11 @@ func TestAnAnsweredUpdateSurvivesThePromotionOfTheStandby(t *testing.T) {
 
 // While a standby waits for its primary, what keeps services running must not take that for a mistake of its own.
 func TestAPrimaryOnItsWayIsNoLackOfPermissions(t *testing.T) {
-	pair, err := testbed.StartPair(t.Context(), testbed.PostgresOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := pair.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := pair.Primary().Exec(t.Context(), "postgres", "create role "+login+" login password '"+password+"'"); err != nil {
-		t.Fatal(err)
-	}
+	pair := newPair(t)
 	if err := pair.Primary().Kill(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	url := fmt.Sprintf("postgres://%s@127.0.0.1:%d,127.0.0.1:%d/postgres?sslmode=disable", login, pair.Places[0], pair.Places[1])
-	_, err = postgres.Open(t.Context(), url, postgres.Options{Options: store.Options{}, Password: secret.New(password)})
+	_, err := postgres.Open(t.Context(), pair.url(), postgres.Options{Options: store.Options{}, Password: secret.New(password)})
 	if !fault.Is(err, fault.StoreUnavailable) || errors.Is(err, store.ErrAccess) {
 		t.Errorf("got %v", err)
 	}
