@@ -27,6 +27,16 @@ import (
 // other error means that the outcome is unknown, which is the safe reading and therefore the default.
 var ErrNotDone = errors.New("nothing was done")
 
+// UnexpiredError is the answer of Revoke about a credential that nobody can pull and that has not expired yet. It is no
+// failure: the lease stays revoking, and Revoke is asked again when the time has come.
+type UnexpiredError struct {
+	Until time.Time // when the credential is dead at the latest
+}
+
+func (e *UnexpiredError) Error() string {
+	return "the credential cannot be pulled and lives until " + e.Until.UTC().Format(time.RFC3339)
+}
+
 // ErrUnreachable marks an error of a target that did not answer at all. Errors of the network and of deadlines are
 // recognised without it. Only such errors open a target's circuit breaker: a target that refuses one role is well.
 var ErrUnreachable = errors.New("the target cannot be reached")
@@ -37,7 +47,8 @@ type Target interface {
 	// replaces it. A cancelled context leaves a state that Revoke can end.
 	Grant(ctx context.Context, g Grant) (Credential, error)
 	// Revoke returns nil only when no credential of the lease works, and none of an earlier, late-arriving
-	// Grant ever will. A lease that was never granted is revoked all the same.
+	// Grant ever will. A lease that was never granted is revoked all the same. About a credential of the class
+	// [Bounded] it says an [UnexpiredError] until its time is up.
 	Revoke(ctx context.Context, lease string) error
 }
 

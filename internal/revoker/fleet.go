@@ -3,6 +3,7 @@ package revoker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -170,10 +171,12 @@ func (m *Member) Grant(ctx context.Context, g target.Grant) (c target.Credential
 		refusal.Err = target.ErrNotDone
 		return c, refusal
 	}
+	asked := time.Now()
 	if err := m.grants.enter(ctx); err != nil {
 		return c, fault.Wrap(fault.TooMany, m.op("grant", g.Lease), fmt.Sprintf("target %q is busy", m.name), fmt.Errorf("%w: %w", target.ErrNotDone, err))
 	}
 	defer m.grants.leave()
+	g.TTL -= time.Since(asked) // the target counts from now on, and the record from then
 	err = contained(func() (err error) { c, err = m.target.Grant(ctx, g); return err })
 	m.grants.observe(time.Now(), err)
 	m.overtaken(g)
@@ -202,6 +205,10 @@ func (m *Member) Renew(ctx context.Context, leaseID string, ttl time.Duration) e
 // revoke ends a credential; the caller holds a slot of the budget.
 func (m *Member) revoke(ctx context.Context, leaseID string) error {
 	err := contained(func() error { return m.target.Revoke(ctx, leaseID) })
+	if _, lives := errors.AsType[*target.UnexpiredError](err); lives {
+		m.revocations.observe(time.Now(), nil)
+		return err
+	}
 	m.revocations.observe(time.Now(), err)
 	if err != nil {
 		return fmt.Errorf("%s: %w", m.op("revoke", leaseID), err)

@@ -2,12 +2,14 @@ package revoker
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/lease"
 	"github.com/daypass/daypass/internal/store"
+	"github.com/daypass/daypass/target"
 )
 
 const (
@@ -16,6 +18,7 @@ const (
 	recordTime  = 30 * time.Second // how long a record of it may wait for the store
 	firstRetry  = time.Second
 	longRetry   = 5 * time.Minute
+	longHold    = time.Hour
 	stuckNotice = 8 // attempts after which a lease is named in the log each time
 )
 
@@ -85,12 +88,10 @@ func (q *queue) start(ctx context.Context, inFlight map[lease.ID]bool) (started 
 	return started, next
 }
 
-// hold puts a lease off that a restored store may be wrong about.
-func (q *queue) hold(ctx context.Context, l store.Lease, until time.Time) {
-	err := q.revoker.store.Update(ctx, func(tx *store.Tx) error {
-		return tx.Retry(l.ID, l.Attempt, until, "held back: the store was restored, and the credential lives at the target")
-	})
-	if err != nil {
+// hold puts a lease off, which is no failed attempt.
+func (q *queue) hold(ctx context.Context, l store.Lease, until time.Time, why string) {
+	err := q.revoker.store.Update(ctx, func(tx *store.Tx) error { return tx.Retry(l.ID, l.Attempt, until, why) })
+	if err != nil && !fault.Is(err, fault.Conflict) {
 		q.revoker.log.Error("hold a revocation back", "lease", l.ID, "target", q.member.name, "err", err)
 	}
 }
@@ -155,17 +156,34 @@ func (q *queue) attempt(ctx context.Context, l store.Lease) {
 	}()
 	ctx = context.WithoutCancel(ctx)
 	if again, held := q.look(ctx, l); held {
-		q.hold(ctx, l, again)
+		q.hold(ctx, l, again, "held back: the store was restored, and the credential lives at the target")
 		return
 	}
 	err := q.call(ctx, l)
 	ctx, cancel := context.WithTimeout(ctx, recordTime)
 	defer cancel()
+	if unexpired, lives := errors.AsType[*target.UnexpiredError](err); lives {
+		q.hold(ctx, l, q.askAgain(unexpired.Until), unexpired.Error())
+		return
+	}
 	if err != nil {
 		q.postpone(ctx, l, err)
 		return
 	}
 	q.prove(ctx, l)
+}
+
+// askAgain is when to ask again about a credential that lives until a time. A target that is wrong about it is asked
+// again all the same.
+func (q *queue) askAgain(until time.Time) time.Time {
+	now := q.revoker.clock.Now()
+	if soonest := now.Add(firstRetry); until.Before(soonest) {
+		return soonest
+	}
+	if latest := now.Add(longHold); until.After(latest) {
+		return latest
+	}
+	return until
 }
 
 // look is [Revoker.heldBack] within the time of a call.

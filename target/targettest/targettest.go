@@ -28,6 +28,8 @@ type Fixture struct {
 	Rights json.RawMessage
 	// Less are rights that Try cannot use, for targets that narrow.
 	Less json.RawMessage
+	// TTL is how long the credentials of the suite live; an hour unless set.
+	TTL time.Duration
 	// Try uses a credential at the real thing, as a workload does, and returns nil when it works.
 	Try func(context.Context, target.Credential) error
 	// Alive reports whether anything of the lease works at the real thing, whoever holds its secrets.
