@@ -23,12 +23,14 @@ const floors = `
 
 2 identity                  verifier and principal: evidence in, principal out
 2 identity/oidc             tokens of an OpenID Connect issuer
+2 identity/mtls             client certificates of a named authority
 2 identity/identitytest     conformance suite that every verifier passes
 2 target                    target and its duties
 2 target/postgres           PostgreSQL logins
 2 target/targettest         conformance suite that every target passes, and a target in memory
 2 client                    Go SDK: acquire, hold, release, watch
 2 internal/access           the access configuration: parsing, validation, immutable revisions
+2 internal/location         countries and subdivisions of addresses, by a file in MaxMind's format
 2 internal/issuer           Daypass as an issuer: keys that sign tokens for others
 2 internal/store            leases and ledger entries in one transaction
 2 internal/store/sqlite     the embedded dialect
