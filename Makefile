@@ -92,19 +92,19 @@ fuzz:
 ## bench: measure against the floors and print ratios (see BENCHMARKS.md)
 .PHONY: bench
 bench:
-	@scripts/install-deps test
+	@scripts/install-deps databases
 	go run ./internal/bench
 
 ## crash: kill the broker CRASH_ROUNDS times at random instants and audit what is left
 .PHONY: crash
 crash:
-	@scripts/install-deps test
+	@scripts/install-deps databases
 	CRASH_ROUNDS=$(CRASH_ROUNDS) go test -count=1 -timeout 6h -v ./internal/crash
 
 ## chaos: run several replicas through accidents for CHAOS_TIME, and audit what everybody was told
 .PHONY: chaos
 chaos:
-	@scripts/install-deps test
+	@scripts/install-deps databases
 	CHAOS_TIME=$(CHAOS_TIME) go test -count=1 -timeout 6h -v ./internal/chaos
 
 ## generate: write docs/reference from the code

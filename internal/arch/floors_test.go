@@ -18,6 +18,7 @@ const floors = `
 1 internal/arch             the house rules, as tests
 1 internal/fault            errors with kinds
 1 internal/keyring          the master key and what is sealed under it
+1 internal/kube             the requests that Daypass makes of a Kubernetes API server
 1 internal/lease            the life of a lease: states, events, one table
 1 internal/source           text with positions: strict YAML, errors with excerpts
 

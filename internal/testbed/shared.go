@@ -12,7 +12,8 @@ import (
 // tests have no place of their own that outlives each of them. The servers die with the process.
 var shared struct {
 	sync.Mutex
-	postgres map[int]*Postgres
+	postgres   map[int]*Postgres
+	kubernetes *Kubernetes
 }
 
 // SharedPostgres returns the server of version that all tests of this process share, and starts it when it is
@@ -59,6 +60,9 @@ func Main(m *testing.M) int {
 		defer shared.Unlock()
 		for _, p := range shared.postgres {
 			_ = p.Stop() // the process ends: the next run removes what is left
+		}
+		if shared.kubernetes != nil {
+			_ = shared.kubernetes.Stop()
 		}
 	}()
 	return m.Run()

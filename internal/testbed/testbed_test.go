@@ -2,6 +2,7 @@ package testbed_test
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"testing"
 	"time"
@@ -134,5 +135,19 @@ func TestAPairLosesNothingWhenItsStandbyTakesOver(t *testing.T) {
 	}
 	if err := pair.Primary().Exec(t.Context(), "postgres", "do $$ begin assert (select count(*) from t) = 2; end $$"); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTheClusterIsRealAndKnowsItsAdministrator(t *testing.T) {
+	k := testbed.SharedKubernetes(t)
+	namespace := k.Namespace(t, "testbed")
+	k.Account(t, namespace, "robot")
+	token := k.Token(t, namespace, "robot", "", "")
+	if code, _, err := k.Do(t.Context(), token, http.MethodGet, "/api/v1/namespaces/"+namespace+"/configmaps", nil); err != nil || code != http.StatusForbidden {
+		t.Errorf("an account without rights gets %d, %v", code, err)
+	}
+	out, err := k.Kubectl(t.Context(), k.AdminConfig(t), "", "get", "serviceaccounts", "-n", namespace, "-o", "name")
+	if err != nil || out != "serviceaccount/robot\n" {
+		t.Errorf("kubectl says %q, %v", out, err)
 	}
 }
