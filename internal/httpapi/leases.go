@@ -169,7 +169,7 @@ func (c *call) leaseFilter(q query) (f store.Filter, err error) {
 	f.Issuer, f.Subject = issuer, subject
 	if view := c.edge.Broker.View(); view != nil {
 		if known, ok := view.Access.Issuers[issuer]; ok {
-			f.Issuer, f.IssuerURL = "", known.OIDC.URL // which has an index, and no rename changes it
+			f.Issuer, f.IssuerURL = "", known.URL // which has an index, and no rename changes it
 		}
 	}
 	return f, nil
