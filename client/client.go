@@ -31,6 +31,9 @@
 //
 // Hold trusts no local clock: it counts on the server's Date header and on timers.
 //
+// Where many goroutines need the same role at the same time and the role says `share: run`, [Sharing] has them use
+// one held lease together.
+//
 // # Errors
 //
 // What the server refuses is an [api.Problem]; its Code is stable and its Instance is the request ID that the

@@ -157,6 +157,11 @@ Set for the command of daypass run, and printed by daypass acquire --output env:
                           Inherited variables that could lead the tool elsewhere, such as PGHOSTADDR
                           and PGSERVICE, are taken out.
 
+Set for the command of daypass run alone:
+
+  DAYPASS_LEASES          the leases that runs inside the command may share, of roles that say share: run.
+                          No secret, and of no use without the variables above
+
 A role written NAME=ROLE sets the same variables with NAME_ before each: REPORTS=reports-readonly sets
 REPORTS_PGHOST, REPORTS_DATABASE_URL and so on.`
 

@@ -98,6 +98,10 @@ func (a *app) runCommand() *cobra.Command {
 			Other signals are passed on. When a lease ends early, for instance by a lock, the command gets SIGTERM, and
 			SIGKILL after the grace time; --on-loss warn leaves it alone.
 
+			A run inside the command of another one shares the lease of a role that says share: run, where server and
+			principal are the same and the lease still lives. It uses what is in its environment, and leaves renewing and
+			releasing to the run outside. With --ttl, --reason or --receipts it acquires a lease of its own.
+
 			If daypass itself is killed with SIGKILL nobody releases the leases; they end when their time is up.`),
 		Example: `daypass run orders-readonly -- psql
 daypass run orders-owner --reason "release 42" -- ./migrate up
