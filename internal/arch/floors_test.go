@@ -27,6 +27,7 @@ const floors = `
 2 identity/mtls             client certificates of a named authority
 2 identity/identitytest     conformance suite that every verifier passes
 2 target                    target and its duties
+2 target/oidctoken          tokens of our own issuer
 2 target/postgres           PostgreSQL logins
 2 target/targettest         conformance suite that every target passes, and a target in memory
 2 client                    Go SDK: acquire, hold, release, watch
