@@ -27,6 +27,15 @@ import (
 // other error means that the outcome is unknown, which is the safe reading and therefore the default.
 var ErrNotDone = errors.New("nothing was done")
 
+// RefusalError is the answer of Grant about a holder whom the role cannot serve, such as one without a claim that the
+// credential must say. Nothing was done. The holder is told the text: it quotes nothing.
+type RefusalError struct{ Text string }
+
+func (e *RefusalError) Error() string { return e.Text }
+
+// Is reports that nothing was done.
+func (e *RefusalError) Is(err error) bool { return err == ErrNotDone }
+
 // UnexpiredError is the answer of Revoke about a credential that nobody can pull and that has not expired yet. It is no
 // failure: the lease stays revoking, and Revoke is asked again when the time has come.
 type UnexpiredError struct {

@@ -16,6 +16,7 @@ package issuer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,7 +26,6 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/daypass/daypass/internal/keyring"
 	"github.com/daypass/daypass/secret"
@@ -135,7 +135,11 @@ func (i *Issuer) Sign(ctx context.Context, t Token) (secret.Text, error) {
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("sign a token: %w", err)
 	}
-	text, err := jwt.Signed(signer).Claims(claims).Serialize()
+	signed, err := signer.Sign(claims)
+	if err != nil {
+		return secret.Text{}, fmt.Errorf("sign a token: %w", err)
+	}
+	text, err := signed.CompactSerialize()
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("sign a token: %w", err)
 	}
@@ -143,7 +147,7 @@ func (i *Issuer) Sign(ctx context.Context, t Token) (secret.Text, error) {
 }
 
 // claims is the payload of a token.
-func (i *Issuer) claims(t Token) (map[string]any, error) {
+func (i *Issuer) claims(t Token) ([]byte, error) {
 	switch {
 	case t.Subject == "" || t.ID == "":
 		return nil, errors.New("it needs a subject and an ID")
@@ -167,5 +171,9 @@ func (i *Issuer) claims(t Token) (map[string]any, error) {
 	}
 	all["iat"], all["nbf"] = now.Unix(), now.Add(-backdate).Unix()
 	all["exp"] = now.Add(t.TTL).Unix()
-	return all, nil
+	text, err := json.Marshal(all)
+	if err != nil {
+		return nil, fmt.Errorf("encode its claims: %w", err)
+	}
+	return text, nil
 }

@@ -180,6 +180,9 @@ func (m *Member) Grant(ctx context.Context, g target.Grant) (c target.Credential
 	err = contained(func() (err error) { c, err = m.target.Grant(ctx, g); return err })
 	m.grants.observe(time.Now(), err)
 	m.overtaken(g)
+	if refusal, ok := errors.AsType[*target.RefusalError](err); ok {
+		return target.Credential{}, fault.Wrap(fault.Denied, m.op("grant", g.Lease), refusal.Text, err)
+	}
 	if err != nil {
 		return target.Credential{}, fault.Wrap(fault.TargetUnavailable, m.op("grant", g.Lease), fmt.Sprintf("target %q did not grant the credential", m.name), err)
 	}

@@ -1,0 +1,182 @@
+package oidctoken_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+
+	"github.com/daypass/daypass/internal/issuer"
+	"github.com/daypass/daypass/internal/keyring"
+	"github.com/daypass/daypass/secret"
+	"github.com/daypass/daypass/target"
+	"github.com/daypass/daypass/target/oidctoken"
+	"github.com/daypass/daypass/target/targettest"
+)
+
+// drawer is a shelf for one server.
+type drawer struct {
+	mu     sync.Mutex // guards what follows
+	sealed []byte
+}
+
+func (d *drawer) Load(context.Context) ([]byte, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sealed, nil
+}
+
+func (d *drawer) Swap(_ context.Context, _, next []byte, _ issuer.Change) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sealed = next
+	return nil
+}
+
+// desk is a target, its issuer, a clock, and a service that trusts the issuer.
+type desk struct {
+	t      testing.TB
+	issuer *issuer.Issuer
+	target *oidctoken.Target
+
+	mu     sync.Mutex // guards what follows
+	now    time.Time
+	leases map[string]time.Time // until when the newest token of a lease lives, as the store of a broker remembers
+}
+
+const (
+	issuerURL = "https://daypass.example.com"
+	service   = "sts.example.com"
+)
+
+// cabinet is where the keys of an issuer are.
+type cabinet struct {
+	master *keyring.Key
+	drawer drawer
+}
+
+func newCabinet(t testing.TB) *cabinet {
+	t.Helper()
+	master, err := keyring.Create(filepath.Join(t.TempDir(), "master.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &cabinet{master: master}
+}
+
+func newDesk(t testing.TB) *desk { return openDesk(t, newCabinet(t)) }
+
+func openDesk(t testing.TB, keys *cabinet) *desk {
+	t.Helper()
+	d := &desk{t: t, now: time.Now(), leases: map[string]time.Time{}}
+	d.issuer = issuer.New(issuer.Config{URL: issuerURL, Algorithm: issuer.ES256, Key: keys.master, Shelf: &keys.drawer, Now: d.clock, Log: slog.New(slog.DiscardHandler)})
+	var err error
+	d.target, err = oidctoken.New(oidctoken.Config{Instance: "abc234", Issuer: issuerURL, Sign: d.sign, Until: d.until, Now: d.clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func (d *desk) clock() time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.now
+}
+
+func (d *desk) pass(by time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.now = d.now.Add(by)
+}
+
+func (d *desk) sign(ctx context.Context, o oidctoken.Order) (secret.Text, error) {
+	d.mu.Lock()
+	d.leases[strings.TrimPrefix(o.ID, "dp_abc234_")] = d.now.Add(o.TTL)
+	d.mu.Unlock()
+	return d.issuer.Sign(ctx, issuer.Token{ID: o.ID, Algorithm: issuer.Algorithm(o.Algorithm), Subject: o.Subject, Audience: []string{o.Audience}, TTL: o.TTL, Claims: o.Claims})
+}
+
+func (d *desk) until(_ context.Context, lease string) (time.Time, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.leases[lease], nil
+}
+
+// accept is the service: it takes tokens of the issuer for an audience, and returns what they say.
+func (d *desk) accept(c target.Credential, audience string) (map[string]any, error) {
+	parsed, err := jwt.ParseSigned(c.Secrets["token"].Reveal(), []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
+	if err != nil {
+		return nil, err
+	}
+	documents, err := d.issuer.Documents(d.t.Context())
+	if err != nil {
+		return nil, err
+	}
+	var keys jose.JSONWebKeySet
+	if err := json.Unmarshal(documents[1].Body, &keys); err != nil {
+		return nil, err
+	}
+	var registered jwt.Claims
+	all := map[string]any{}
+	if err := parsed.Claims(keys, &registered, &all); err != nil {
+		return nil, err
+	}
+	return all, registered.ValidateWithLeeway(jwt.Expected{Issuer: issuerURL, AnyAudience: jwt.Audience{audience}, Time: d.clock()}, 0)
+}
+
+// grant makes a token for a holder of a role.
+func (d *desk) grant(rights string, holder target.Holder) (target.Credential, error) {
+	return d.target.Grant(d.t.Context(), target.Grant{
+		Lease: targettest.Lease(), Role: "deploy", Rights: json.RawMessage(rights), TTL: time.Hour, Holder: holder,
+	})
+}
+
+// subject is the subject of a token that the service accepted.
+func (d *desk) subject(rights string, holder target.Holder) string {
+	d.t.Helper()
+	credential, err := d.grant(rights, holder)
+	if err != nil {
+		d.t.Fatalf("grant: %v", err)
+	}
+	claims, err := d.accept(credential, service)
+	if err != nil {
+		d.t.Fatalf("the service: %v", err)
+	}
+	if claims["sub"] != credential.Attributes["subject"] {
+		d.t.Errorf("the token is for %v, the credential says %v", claims["sub"], credential.Attributes["subject"])
+	}
+	return claims["sub"].(string)
+}
+
+// refusal is the text that a holder is told who gets no token.
+func (d *desk) refusal(rights string, holder target.Holder) string {
+	d.t.Helper()
+	_, err := d.grant(rights, holder)
+	refusal, ok := errors.AsType[*target.RefusalError](err)
+	if !ok || !errors.Is(err, target.ErrNotDone) {
+		d.t.Fatalf("got %v, want a refusal", err)
+	}
+	return refusal.Text
+}
+
+func rights(t testing.TB, subject string) string {
+	t.Helper()
+	text, err := json.Marshal(oidctoken.Rights{Audience: service, Subject: subject})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func holder(claims map[string]any) target.Holder {
+	return target.Holder{Issuer: "github", IssuerURL: "https://token.actions.githubusercontent.com", Subject: "repo:acme/orders:ref:refs/heads/main", Claims: claims, Run: "17/2"}
+}
