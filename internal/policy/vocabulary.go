@@ -164,13 +164,16 @@ func (v *vocabulary) principal(text *strings.Builder, name string) {
 	}
 	fmt.Fprintf(text, "// A workload whose evidence was verified.\nentity %s in [Issuer] {\n", short)
 	text.WriteString("  issuer: String,   // the issuer's name\n  subject: String,  // sub\n  claims: {\n")
-	claims := v.principals[name]
+	claims, meanings := v.principals[name], access.Meanings(name)
 	for _, claim := range slices.Sorted(maps.Keys(claims)) {
-		mark := ""
+		mark, meaning := "", meanings[claim]
 		if claims[claim].Optional {
 			mark = "?"
 		}
-		fmt.Fprintf(text, "    %s%s: %s,\n", quote(claim), mark, cedarType(claims[claim].Kind))
+		if meaning != "" {
+			meaning = "  // " + meaning
+		}
+		fmt.Fprintf(text, "    %s%s: %s,%s\n", quote(claim), mark, cedarType(claims[claim].Kind), meaning)
 	}
 	text.WriteString("  },\n};\n")
 	if spaced {
