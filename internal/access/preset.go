@@ -21,15 +21,17 @@ type Preset struct {
 	Docs  string // where its vendor describes its tokens
 	Type  string // Cedar type of its principals
 
-	URL    string // its issuer where there is one for everybody; empty: the file has to say
-	Forms  []Form // what the issuer's URL may look like; none: any
-	Shared bool   // one URL signs for all customers of the platform, strangers included
+	URL    string   // its issuer where there is one for everybody; empty: the file has to say
+	Forms  []Form   // what the issuer's URL may look like; none: any
+	Shared []string // of its URLs, those that sign for all customers of the platform, strangers included
 
 	Known   []Claim              // what its tokens carry
 	Claims  map[string]ClaimType // the same as types, by name
 	Flatten [][]string           // nested claims that are lifted to the top: see [identity.Flatten]
 	Run     []string             // claims that together name the run that a token belongs to
 	Subject string               // how `sub` is put together, such as "repo:<tenant>/<project>:<guard>"; see [Pins]
+	Partner string               // the claim to compare beside `sub`, where that is put together from names that can change
+	Pull    Pull
 
 	Audience   Audience
 	Algorithms []string      // that its tokens are signed with; none: any
@@ -49,6 +51,14 @@ type Audience struct {
 	Usual string // what they carry when a workload asks for nothing
 	Ours  bool   // a workload can ask for one that is for us; else the file has to say which one they have
 	How   string // how a workload asks for it, or where the audience of its tokens is to be found
+}
+
+// Pull is what who proposes a change can get a token for before anybody has agreed to the change.
+type Pull struct {
+	Can    string              // what gets a token, in a sentence without its full stop; empty: nothing
+	Guard  string              // the condition to add, as it stands in a policy
+	Events map[string][]string // values of claims that strangers can bring about
+	Event  string              // the claim that says what started the run, where branches alone do not tell
 }
 
 // Claim is one claim of a platform's tokens.
@@ -143,6 +153,12 @@ func (p Preset) Claim(name string) (Claim, bool) {
 		return Claim{}, false
 	}
 	return p.Known[at], true
+}
+
+// IsShared reports whether an issuer of this preset signs for customers of the platform that nobody here knows. Issuers
+// on loopback stand for the platform's own.
+func (p Preset) IsShared(issuer string) bool {
+	return slices.Contains(p.Shared, issuer) || len(p.Shared) > 0 && onLoopback(issuer)
 }
 
 // Meanings returns a line on each claim of the principals of a Cedar type.

@@ -16,7 +16,11 @@ func circleci() Preset {
 		Name: "circleci", Title: "CircleCI", Type: "CircleCI::Workload",
 		Docs:  "https://circleci.com/docs/guides/permissions-authentication/openid-connect-tokens/",
 		Forms: []Form{{"https://oidc.circleci.com/org/ORGANISATION-ID", `https://oidc\.circleci\.com/org/` + uuidPattern}, {"https://HOST/org/ORGANISATION-ID of a CircleCI server", `https://` + hostPattern + `/org/` + uuidPattern}},
-		Run:   []string{ns + "pipeline-id", ns + "job-id"}, Subject: "org/<tenant>/project/<project>/user/<any>/vcs-origin/<any>/vcs-ref/<guard>",
+		Run:   []string{ns + "pipeline-id", ns + "job-id"}, Subject: "org/<tenant>/project/<project>/user/<any>/vcs-origin/<guard>/vcs-ref/<any>",
+		Pull: Pull{
+			Can:   "a build of a fork's pull request gets a token too, where the project passes secrets to forks",
+			Guard: `principal.claims has "oidc.circleci.com/vcs-origin" && principal.claims["oidc.circleci.com/vcs-origin"] == "github.com/ACME/REPOSITORY"`,
+		},
 		Audience:   Audience{Usual: "the organisation's ID", Ours: true, How: "`circleci run oidc get --claims '{\"aud\": \"…\"}'`"},
 		Algorithms: []string{"RS256"}, Age: time.Hour,
 		Known: []Claim{
@@ -40,9 +44,13 @@ func buildkite() Preset {
 	return Preset{
 		Name: "buildkite", Title: "Buildkite", Type: "Buildkite::Workload",
 		Docs: "https://buildkite.com/docs/agent/v3/cli-oidc",
-		URL:  "https://agent.buildkite.com", Shared: true,
+		URL:  "https://agent.buildkite.com", Shared: []string{"https://agent.buildkite.com"},
 		Forms: []Form{{"https://agent.buildkite.com", `https://agent\.buildkite\.com`}},
-		Run:   []string{"job_id"}, Subject: "organization:<tenant>:pipeline:<project>:ref:<guard>:commit:<any>:step:<any>",
+		Run:   []string{"job_id"}, Subject: "organization:<tenant>:pipeline:<project>:ref:<guard>:commit:<any>:step:<any>", Partner: "pipeline_id",
+		Pull: Pull{
+			Can:   "a build of any branch, pull requests included, gets a token too",
+			Guard: `principal.claims.build_branch == "main"`,
+		},
 		Audience:   Audience{Usual: "https://buildkite.com/ORGANISATION", Ours: true, How: "`buildkite-agent oidc request-token --audience …`"},
 		Algorithms: []string{"RS256"}, Age: 5 * time.Minute,
 		Known: []Claim{
@@ -69,9 +77,14 @@ func terraform() Preset {
 	return Preset{
 		Name: "terraform-cloud", Title: "HCP Terraform", Type: "Terraform::Workload",
 		Docs: "https://developer.hashicorp.com/terraform/cloud-docs/dynamic-provider-credentials/workload-identity-tokens",
-		URL:  "https://app.terraform.io", Shared: true,
+		URL:  "https://app.terraform.io", Shared: []string{"https://app.terraform.io", "https://app.eu.terraform.io"},
 		Forms: []Form{{"https://app.terraform.io", `https://app(?:\.eu)?\.terraform\.io`}, {"https://HOST of a Terraform Enterprise", `https://` + hostPattern}},
-		Run:   []string{"terraform_run_id"}, Subject: "organization:<tenant>:project:<any>:workspace:<project>:run_phase:<guard>",
+		Run:   []string{"terraform_run_id"}, Subject: "organization:<tenant>:project:<any>:workspace:<project>:run_phase:<guard>", Partner: "terraform_workspace_id",
+		Pull: Pull{
+			Can:    "a speculative plan of a pull request gets a token too",
+			Guard:  `principal.claims.terraform_run_phase == "apply"`,
+			Events: map[string][]string{"terraform_run_phase": {"plan"}},
+		},
 		Audience:   Audience{Usual: "what the workspace says: there is none by itself", Ours: true, How: "`TFC_WORKLOAD_IDENTITY_AUDIENCE` of the workspace"},
 		Algorithms: []string{"RS256"}, Types: []string{"JWT"}, Age: 2 * time.Hour,
 		Known: []Claim{
@@ -94,7 +107,12 @@ func spacelift() Preset {
 		Name: "spacelift", Title: "Spacelift", Type: "Spacelift::Workload",
 		Docs:  "https://docs.spacelift.io/integrations/cloud-providers/oidc",
 		Forms: []Form{{"https://ACCOUNT.app.spacelift.io", `https://[a-z0-9-]+\.app(?:\.us)?\.spacelift\.io`}, {"https://HOST of your own installation", `https://` + hostPattern}},
-		Run:   []string{"runId"}, Subject: "space:<any>:stack:<project>:run_type:<any>:scope:<guard>",
+		Run:   []string{"runId"}, Subject: "space:<any>:stack:<project>:run_type:<guard>:scope:<any>",
+		Pull: Pull{
+			Can:    "a proposed run, which a pull request starts, gets a token too",
+			Guard:  `principal.claims.runType == "TRACKED"`,
+			Events: map[string][]string{"runType": {"PROPOSED"}, "scope": {"read"}},
+		},
 		Audience:   Audience{Usual: "the account's host name", How: "the account's host name: ACCOUNT.app.spacelift.io"},
 		Algorithms: []string{"RS256"}, Age: time.Hour,
 		Known: []Claim{

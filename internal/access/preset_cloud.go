@@ -20,14 +20,14 @@ func google() Preset {
 	return Preset{
 		Name: "google", Title: "Google service accounts", Type: "Google::Workload",
 		Docs: "https://cloud.google.com/compute/docs/instances/verifying-instance-identity",
-		URL:  "https://accounts.google.com", Shared: true,
+		URL:  "https://accounts.google.com", Shared: []string{"https://accounts.google.com"},
 		Forms: []Form{{"https://accounts.google.com", `https://accounts\.google\.com`}},
 		Run:   []string{gce + "instance_id"}, Subject: "<project>", Flatten: nested,
 		Audience:   Audience{Usual: "what is asked for: there is none by itself", Ours: true, How: "`audience=` of the metadata server's identity endpoint, or `gcloud auth print-identity-token --audiences=…`"},
 		Algorithms: []string{"RS256"}, Types: []string{"JWT"}, Age: time.Hour,
 		Known: []Claim{
 			{Name: "azp", Means: "who asked for the token: the account's ID", Nature: Fixed, Pins: Project},
-			{Name: "email", Optional: true, Means: "address of the service account, which a later account can have again", Nature: Mutable, Pins: Project},
+			{Name: "email", Optional: true, Means: "address of the service account, which a later account can have again", Nature: Mutable, Pins: Project, Partner: "azp"},
 			{Name: "email_verified", Kind: Bool, Optional: true, Means: "true for service accounts", Nature: State},
 			{Name: gce + "instance_confidentiality", Kind: Long, Optional: true, Means: "1 on a confidential machine", Nature: State},
 			{Name: gce + "instance_creation_timestamp", Kind: Long, Optional: true, Means: "when the machine was made, in seconds since 1970", Nature: Fixed},

@@ -17,14 +17,23 @@ func githubActions() Preset {
 	return Preset{
 		Name: "github-actions", Title: "GitHub Actions", Type: "GitHub::Workload",
 		Docs: "https://docs.github.com/en/actions/reference/security/oidc",
-		URL:  "https://token.actions.githubusercontent.com", Shared: true,
+		URL:  "https://token.actions.githubusercontent.com", Shared: []string{"https://token.actions.githubusercontent.com"},
 		Forms: []Form{
 			{"https://token.actions.githubusercontent.com", `https://token\.actions\.githubusercontent\.com`},
 			{"https://token.actions.githubusercontent.com/ENTERPRISE", `https://token\.actions\.githubusercontent\.com/` + slugPattern},
 			{"https://token.actions.ENTERPRISE.ghe.com", `https://token\.actions\.[a-z0-9-]+\.ghe\.com(?:/` + slugPattern + `)?`},
 			{"https://HOST/_services/token of a GitHub Enterprise Server", `https://` + hostPattern + `/_services/token`},
 		},
-		Run: []string{"run_id", "run_attempt"}, Subject: "repo:<tenant>/<project>:<guard>",
+		Run: []string{"run_id", "run_attempt"}, Subject: "repo:<tenant>/<project>:<guard>", Partner: "repository_id",
+		Pull: Pull{
+			Can:   "a run for any branch that somebody pushes, a pull request of the repository and a workflow on pull_request_target get tokens too",
+			Guard: `principal.claims.ref == "refs/heads/main" && principal.claims.event_name == "push"`,
+			Events: map[string][]string{"event_name": {
+				"pull_request", "pull_request_target", "pull_request_review", "pull_request_review_comment", "issues", "issue_comment",
+				"discussion", "discussion_comment", "fork", "watch", "workflow_run",
+			}},
+			Event: "event_name",
+		},
 		Audience:   Audience{Usual: "the URL of the repository's owner", Ours: true, How: "`audience` of the request, as `daypass` does by itself"},
 		Algorithms: []string{"RS256"}, Types: []string{"JWT"}, Age: 5 * time.Minute,
 		Known: []Claim{
@@ -68,9 +77,14 @@ func gitlab() Preset {
 	return Preset{
 		Name: "gitlab", Title: "GitLab CI/CD", Type: "GitLab::Workload",
 		Docs: "https://docs.gitlab.com/ci/secrets/id_token_authentication/",
-		URL:  "https://gitlab.com", Shared: true,
+		URL:  "https://gitlab.com", Shared: []string{"https://gitlab.com"},
 		Forms: []Form{{"https://gitlab.com", `https://gitlab\.com`}, {"https://HOST of your own instance", `https://` + hostPattern + `(?:/` + slugPattern + `)*`}},
-		Run:   []string{"pipeline_id", "job_id"}, Subject: "project_path:<tenant>/<project>:ref_type:<any>:ref:<guard>",
+		Run:   []string{"pipeline_id", "job_id"}, Subject: "project_path:<tenant>/<project>:ref_type:<any>:ref:<guard>", Partner: "project_id",
+		Pull: Pull{
+			Can:    "a job on any branch of the project, merge requests included, gets a token too",
+			Guard:  `principal.claims.ref_protected == "true" && principal.claims.ref == "main" && principal.claims.ref_type == "branch"`,
+			Events: map[string][]string{"pipeline_source": {"merge_request_event", "external_pull_request_event"}},
+		},
 		Audience:   Audience{Usual: "the URL of the instance", Ours: true, How: "`id_tokens: {NAME: {aud: …}}` of the job"},
 		Algorithms: []string{"RS256"}, Types: []string{"JWT"}, Age: time.Hour,
 		Known: []Claim{
@@ -116,6 +130,10 @@ func bitbucket() Preset {
 		Forms: []Form{{"https://api.bitbucket.org/2.0/workspaces/WORKSPACE/pipelines-config/identity/oidc",
 			`https://api\.bitbucket\.org/2\.0/workspaces/` + slugPattern + `/pipelines-config/identity/oidc`}},
 		Run: []string{"pipelineUuid", "stepUuid"},
+		Pull: Pull{
+			Can:   "a step on any branch, pull requests included, gets a token too",
+			Guard: `principal.claims has deploymentEnvironmentUuid && principal.claims.deploymentEnvironmentUuid == "{UUID}"`,
+		},
 		Audience: Audience{Usual: "ari:cloud:bitbucket::workspace/UUID of the workspace",
 			How: "repository settings, OpenID Connect, Audience: ari:cloud:bitbucket::workspace/UUID, or the one that the step's `oidc` names"},
 		Algorithms: []string{"RS256"}, Age: time.Hour,
@@ -139,7 +157,11 @@ func azureDevOps() Preset {
 		Name: "azure-devops", Title: "Azure DevOps", Type: "AzureDevOps::Workload",
 		Docs:  "https://learn.microsoft.com/azure/devops/pipelines/release/configure-workload-identity",
 		Forms: []Form{{"https://vstoken.dev.azure.com/ORGANISATION-ID", `https://vstoken\.dev\.azure\.com/` + uuidPattern}},
-		Run:   []string{"run_id"}, Subject: "p://<tenant>/<project>/<guard>",
+		Run:   []string{"run_id"}, Subject: "p://<tenant>/<project>/<any>", Partner: "prj_id",
+		Pull: Pull{
+			Can:   "a run of the pipeline for any branch, pull requests included, gets a token too",
+			Guard: `principal.claims has rpo_ref && principal.claims.rpo_ref == "refs/heads/main"`,
+		},
 		Audience:   Audience{Usual: "api://AzureADTokenExchange", How: "api://AzureADTokenExchange, which every token of Azure DevOps has"},
 		Algorithms: []string{"RS256"}, Age: 10 * time.Minute,
 		Known: []Claim{

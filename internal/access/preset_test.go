@@ -261,8 +261,11 @@ func TestTheTableOfPresetsIsSound(t *testing.T) {
 		if !p.Audience.Ours && p.Kind == "" && p.Audience.How == "" {
 			t.Errorf("%s: where its audience is to be found is not said", p.Name)
 		}
-		if p.Shared && p.Subject == "" && len(p.Known) == 0 {
-			t.Errorf("%s: nothing pins a customer of it", p.Name)
+		if _, ok := p.Claim(p.Partner); p.Partner != "" && !ok {
+			t.Errorf("%s: %s is no claim of it", p.Name, p.Partner)
+		}
+		if (p.Pull.Can == "") != (p.Pull.Guard == "") {
+			t.Errorf("%s: what a proposal can get and what guards against it go together", p.Name)
 		}
 	}
 }
