@@ -16,6 +16,7 @@ const floors = `
 1 api                       wire types, problem types, limits
 1 ledger                    tamper-evident audit: entries, tree, checkpoints, receipts, proofs, verifier
 1 internal/arch             the house rules, as tests
+1 internal/dpop             proofs that a caller holds a key: made and verified
 1 internal/fault            errors with kinds
 1 internal/keyring          the master key and what is sealed under it
 1 internal/kube             the requests that Daypass makes of a Kubernetes API server
@@ -24,6 +25,7 @@ const floors = `
 
 2 identity                  verifier and principal: evidence in, principal out
 2 identity/oidc             tokens of an OpenID Connect issuer
+2 identity/aws              signed requests of AWS workloads, which STS vouches for
 2 identity/mtls             client certificates of a named authority
 2 identity/identitytest     conformance suite that every verifier passes
 2 target                    target and its duties
@@ -31,6 +33,7 @@ const floors = `
 2 target/postgres           PostgreSQL logins
 2 target/targettest         conformance suite that every target passes, and a target in memory
 2 client                    Go SDK: acquire, hold, release, watch
+2 client/aws                evidence of AWS credentials for the SDK
 2 internal/access           the access configuration: parsing, validation, immutable revisions
 2 internal/location         countries and subdivisions of addresses, by a file in MaxMind's format
 2 internal/issuer           Daypass as an issuer: keys that sign tokens for others

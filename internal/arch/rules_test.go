@@ -36,6 +36,7 @@ var revealers = map[string]string{
 	"internal/kube":           "sends its credential to the API server, and tokens to be reviewed",
 	"identity/oidc":           "verifies tokens",
 	"internal/issuer":         "verifies tokens of its own",
+	"identity/aws":            "takes the signed request out of the evidence",
 	"identity/identitytest":   "builds bad tokens from good ones",
 	"internal/store/postgres": "logs in at the database of the store",
 	"target/postgres":         "logs in as administrator and sets the login's verifier",
