@@ -16,7 +16,7 @@ const floors = `
 1 api                       wire types, problem types, limits
 1 ledger                    tamper-evident audit: entries, tree, checkpoints, receipts, proofs, verifier
 1 internal/arch             the house rules, as tests
-1 internal/dpop             proofs that a caller holds a key: made and verified
+1 dpop                      proofs that a caller holds a key: made and verified
 1 internal/fault            errors with kinds
 1 internal/keyring          the master key and what is sealed under it
 1 internal/kube             the requests that Daypass makes of a Kubernetes API server
