@@ -92,15 +92,12 @@ func (s *Sharing) begin(ctx context.Context, role string) *holding {
 func (s *Sharing) keep(ctx context.Context, role string, h *holding) {
 	defer close(h.over)
 	h.lease, h.err = s.client.Acquire(ctx, api.AcquireRequest{Role: role})
-	if h.err != nil || h.lease.Info().Share != api.ShareRun {
-		s.shut(role, h)
-	}
 	close(h.ready)
 	if h.err != nil {
 		return
 	}
 	if h.lost = h.lease.Hold(ctx, s.options...); h.lost != nil {
-		s.shut(role, h)
+		s.shut(role, h) // who comes now gets another
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), partTimeout)

@@ -147,6 +147,31 @@ func TestALeaseThatIsLostEndsTheWorkOfAllAndIsNotJoined(t *testing.T) {
 	})
 }
 
+func TestWhoComesAfterALossGetsAnotherLeaseWhileOthersStillEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &counter{share: api.ShareRun}
+		s := client.NewSharing(dial(t, c.ServeHTTP))
+		err := s.Use(t.Context(), "orders", func(ctx context.Context, old *client.Lease) error {
+			c.mu.Lock()
+			c.ended = true
+			c.mu.Unlock()
+			<-ctx.Done()
+			c.mu.Lock()
+			c.ended = false
+			c.mu.Unlock()
+			return s.Use(t.Context(), "orders", func(_ context.Context, another *client.Lease) error {
+				if another.ID() == old.ID() {
+					t.Error("a lost lease is handed on")
+				}
+				return nil
+			})
+		})
+		if err != nil || c.given != 2 || c.released != 1 {
+			t.Errorf("%v, %d given, %d released", err, c.given, c.released)
+		}
+	})
+}
+
 func TestARefusalIsToldToAllWhoWaitForItAndToNobodyLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &counter{share: api.ShareRun, slow: time.Second, refuse: 1}

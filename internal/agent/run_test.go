@@ -28,6 +28,7 @@ type desk struct {
 	*httptest.Server
 	mu       sync.Mutex
 	given    int
+	roles    map[string]string // by lease
 	released []string
 	ends     bool   // leases are locked as soon as they are looked at
 	after    string // a named pipe that the command writes to when it may be so
@@ -36,7 +37,7 @@ type desk struct {
 }
 
 func newDesk(t *testing.T) *desk {
-	d := &desk{}
+	d := &desk{roles: map[string]string{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/leases", d.acquire)
 	mux.HandleFunc("GET /v1/leases/{id}", func(w http.ResponseWriter, r *http.Request) {
@@ -46,7 +47,9 @@ func newDesk(t *testing.T) *desk {
 			json.NewEncoder(w).Encode(api.Problem{Status: d.refusal, Code: "refused", Detail: "no"})
 			return
 		}
+		d.mu.Lock()
 		lease := d.newLease(r.PathValue("id"))
+		d.mu.Unlock()
 		if d.after != "" {
 			os.ReadFile(d.after)
 		}
@@ -66,13 +69,13 @@ func newDesk(t *testing.T) *desk {
 	return d
 }
 
-func (d *desk) newLease(id string) api.Lease {
+func (d *desk) newLease(id string) api.Lease { // under mu
 	now := time.Now()
 	share := ""
 	if d.shares {
 		share = api.ShareRun
 	}
-	return api.Lease{ID: id, Role: "orders", State: "active", CreatedAt: api.At(now), ExpiresAt: api.At(now.Add(time.Hour)), RenewableUntil: api.At(now.Add(2 * time.Hour)), Share: share}
+	return api.Lease{ID: id, Role: d.roles[id], State: "active", CreatedAt: api.At(now), ExpiresAt: api.At(now.Add(time.Hour)), RenewableUntil: api.At(now.Add(2 * time.Hour)), Share: share}
 }
 
 func (d *desk) acquire(w http.ResponseWriter, r *http.Request) {
@@ -87,6 +90,7 @@ func (d *desk) acquire(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.given++
+	d.roles[fmt.Sprintf("lease%d", d.given)] = request.Role
 	fields := map[string]any{"username": "u", "password": "canary", "host": "db", "port": 5432, "database": "orders",
 		"sslmode": "verify-full", "sslrootcert": "PEM", "url": "postgres://u:canary@db:5432/orders?sslmode=verify-full"}
 	kind := "postgres"

@@ -132,7 +132,7 @@ func (r Run) mayUse(ctx context.Context, o offer) bool {
 		return true
 	case err != nil:
 		r.Tell(fmt.Sprintf("lease %s of role %q is not shared: %v", o.Lease, o.Role, err))
-	case info.ID != o.Lease || info.Role != o.Role || info.Share != api.ShareRun:
+	case info.Role != o.Role || info.Share != api.ShareRun:
 		r.Tell(fmt.Sprintf("lease %s is not shared: role %q does not say so", o.Lease, o.Role))
 	case info.State != "active":
 		r.Tell(fmt.Sprintf("lease %s of role %q is not shared: it has ended: %s", o.Lease, o.Role, info.Reason))

@@ -100,14 +100,15 @@ func TestWithoutTheRolesWordEachRunHasALeaseOfItsOwn(t *testing.T) {
 func TestALeaseThatDoesNotFitIsNotShared(t *testing.T) {
 	d := newDesk(t)
 	d.shares = true
-	env := d.inside(t, nil, "orders")
+	env, reports := d.inside(t, nil, "orders"), d.inside(t, nil, "reports")
 	ttl := api.Duration(1e9)
 	for name, c := range map[string]struct {
 		env    []string
 		change func(*agent.Run)
 		told   string
 	}{
-		"another role":                {d.inside(t, nil, "reports"), nil, ""},
+		"another role":                {reports, nil, ""},
+		"a lease of another role":     {set(reports, agent.LeasesVariable, strings.ReplaceAll(valueOf(reports, agent.LeasesVariable), "reports", "orders")), nil, "does not say so"},
 		"another server":              {set(env, agent.LeasesVariable, strings.ReplaceAll(valueOf(env, agent.LeasesVariable), "127.0.0.1", "localhost")), nil, ""},
 		"a changed database":          {set(env, "PGDATABASE", "elsewhere"), nil, "its variables have changed"},
 		"a variable that is gone":     {slices.DeleteFunc(slices.Clone(env), func(e string) bool { return strings.HasPrefix(e, "PGPORT=") }), nil, "its variables have changed"},
