@@ -99,6 +99,12 @@ func furnish(t testing.TB, db storetest.Database, leases int) {
 		if err := tx.PutIssuerKeys("https://issuer.example", []byte("{}"), storetest.Start()); err != nil {
 			return err
 		}
+		if _, err := tx.PutPosture(store.PostureRecord{Source: "device", ID: "a", Fields: []byte(`{}`), ReportedAt: storetest.Start()}, 1); err != nil {
+			return err
+		}
+		if err := tx.WatchPosture("device", "a", batch[0].ID); err != nil {
+			return err
+		}
 		_, _, err := tx.TargetMark("db-1")
 		return err
 	}))

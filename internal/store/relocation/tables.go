@@ -33,6 +33,9 @@ func tables() []table {
 		{"issuer_keys", []string{"url"}, false},
 		{"sealed", []string{"name"}, false},
 		{"target_marks", []string{"name"}, false},
+		{"posture", []string{"source", "id"}, false},
+		{"posture_sources", []string{"source"}, false},
+		{"posture_leases", []string{"source", "id", "lease"}, false},
 	}
 }
 
