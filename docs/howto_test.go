@@ -2,12 +2,14 @@ package docs_test
 
 import (
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
 
 // installation is what the pages of the how-to take for granted: a server of systemd's, workloads, a database. Here
-// it runs on the tutorial's playground.
+// it runs on the tutorial's playground. What comes first may set STORE, the lines of the configuration that say where
+// the store is.
 const installation = `
 source playground/env
 export PATH=$PWD/bin:$PATH DAYPASS_CONFIG=$PWD/daypass.yaml DAYPASS_SOCKET=$PWD/admin.sock DAYPASS_URL=http://$LISTEN
@@ -15,7 +17,7 @@ mkdir -m 700 secrets access && cp playground/administrator-password secrets/orde
 cat > daypass.yaml <<END
 listen: $LISTEN
 socket: $PWD/admin.sock
-store: sqlite://$PWD/daypass.db
+${STORE:-store: sqlite://$PWD/daypass.db}
 master_key: file://$PWD/master.key
 secrets_dir: $PWD/secrets
 access: $PWD/access
@@ -59,11 +61,42 @@ systemctl start daypass
 job main daypass acquire orders-readonly --quiet --output env > known.env
 `
 
+// inPostgres is what comes first where the store is in PostgreSQL: its database, and PostgreSQL's tools at hand.
+const inPostgres = `
+source playground/env
+psql $SUPERUSER -qc "create database daypass owner daypass encoding 'UTF8' template template0"
+STORE="store: postgres://daypass@$DATABASE/daypass?sslmode=disable
+store_password: file://$PWD/playground/administrator-password"
+export PGHOST=${DATABASE%:*} PGPORT=${DATABASE#*:} PGUSER=postgres PGPASSWORD=$(sed 's/.*postgres:\(.*\)@.*/\1/' <<< $SUPERUSER)
+`
+
 func TestTheRunbookOfBackupsDoesWhatItSays(t *testing.T) {
 	t.Parallel() // it mostly waits
+	file, _ := runbook(t)
+	play(t, startPlayground(t), installation, file, 2*time.Minute)
+}
+
+func TestTheRunbookOfBackupsInPostgresDoesWhatItSays(t *testing.T) {
+	t.Parallel() // it mostly waits
+	_, database := runbook(t)
+	play(t, startPlayground(t), inPostgres+installation, database, 2*time.Minute)
+}
+
+// runbook returns the commands of the page on backups: for a store in a file, and for one in PostgreSQL.
+func runbook(t *testing.T) (file, database []command) {
+	t.Helper()
 	page, err := os.ReadFile("howto/backup-and-restore.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	play(t, startPlayground(t), installation, commands(string(page)), 2*time.Minute)
+	first, second, found := strings.Cut(string(page), "\n## A store in PostgreSQL\n")
+	if !found {
+		t.Fatal("the page has no section on PostgreSQL")
+	}
+	above := strings.Repeat("\n", strings.Count(first, "\n")+2) // so that the lines keep their numbers
+	file, database = commands(first), commands(above+second)
+	if len(file) == 0 || len(database) == 0 {
+		t.Fatalf("the page has %d commands for a file and %d for PostgreSQL", len(file), len(database))
+	}
+	return file, database
 }

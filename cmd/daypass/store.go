@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/signal"
@@ -24,8 +25,9 @@ func (a *app) storeCommand() *cobra.Command {
 
 // copied is a backup or a restore as programs read it.
 type copied struct {
-	File     string   `json:"file"`
-	Bytes    int64    `json:"bytes"`
+	File     string   `json:"file,omitempty"`
+	Store    string   `json:"store,omitempty"` // where no file was copied
+	Bytes    int64    `json:"bytes,omitempty"`
 	Instance string   `json:"instance"`
 	Boot     int64    `json:"boot"`
 	Epoch    int64    `json:"epoch"`
@@ -34,18 +36,44 @@ type copied struct {
 	Live     int      `json:"live_leases"`
 	Key      string   `json:"ledger_key"`
 	Aside    string   `json:"set_aside,omitempty"`
+	Next     int64    `json:"next_epoch,omitempty"` // what the next start of a restored store opens
 }
 
-func (a *app) showCopied(file string, c server.Copied) error {
-	if absolute, err := filepath.Abs(file); err == nil {
-		file = absolute
-	}
-	out := copied{file, c.Bytes, c.Facts.Instance, c.Facts.Boot, c.Facts.Epoch, c.Facts.Entries, api.At(c.Facts.Last), c.Facts.Live, c.Facts.Key, c.Aside}
-	return a.show(out, func() {
-		a.facts(fact{"backup", clean(out.File)}, fact{"size", mebibytes(out.Bytes)}, fact{"instance", clean(out.Instance)},
-			fact{"ledger", strconv.FormatInt(out.Entries, 10) + " entries"}, fact{"last entry", a.stamp(out.Last)},
-			fact{"live leases", strconv.Itoa(out.Live)}, fact{"set aside", clean(out.Aside)})
+// show tells what a copy holds, in a file or else in a store that others put back.
+func (c copied) show(a *app) error {
+	return a.show(c, func() {
+		size, next := "", ""
+		if c.File != "" {
+			size = mebibytes(c.Bytes)
+		}
+		if c.Next > 0 {
+			next = fmt.Sprintf("%d, which the next start opens", c.Next)
+		}
+		a.facts(fact{"store", clean(c.Store)}, fact{"backup", clean(c.File)}, fact{"size", size}, fact{"instance", clean(c.Instance)},
+			fact{"ledger", strconv.FormatInt(c.Entries, 10) + " entries"}, fact{"last entry", a.stamp(c.Last)},
+			fact{"live leases", strconv.Itoa(c.Live)}, fact{"epoch", next}, fact{"set aside", clean(c.Aside)})
 	})
+}
+
+// copyStore runs what copies a store from or to a file, which may be none, and returns what it made of it. The person
+// at the terminal sees how far it is, and may end it.
+func (a *app) copyStore(c *cobra.Command, file, what string,
+	do func(ctx context.Context, watch func(done, all int64)) (server.Copied, error)) (copied, error) {
+	ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	watch, end := a.meter(what)
+	made, err := do(ctx, watch)
+	end()
+	if err != nil {
+		return copied{}, err
+	}
+	f := made.Facts
+	out := copied{File: file, Store: made.Database, Bytes: made.Bytes, Instance: f.Instance, Boot: f.Boot, Epoch: f.Epoch, Entries: f.Entries,
+		Last: api.At(f.Last), Live: f.Live, Key: f.Key, Aside: made.Aside}
+	if absolute, err := filepath.Abs(file); err == nil && file != "" {
+		out.File = absolute
+	}
+	return out, nil
 }
 
 func (a *app) backupCommand() *cobra.Command {
@@ -68,16 +96,14 @@ daypass store backup ./daypass.backup --output json`,
 			if err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			watch, end := a.meter("copying the store")
-			made, err := server.Backup(ctx, cfg, args[0], watch)
-			end()
+			made, err := a.copyStore(c, args[0], "copying the store", func(ctx context.Context, watch func(done, all int64)) (server.Copied, error) {
+				return server.Backup(ctx, cfg, args[0], watch)
+			})
 			if err != nil {
 				return err
 			}
 			defer a.tell("verified. the master key %s is not in it: keep a copy of that apart from this file", clean(cfg.MasterKey))
-			return a.showCopied(args[0], made)
+			return made.show(a)
 		},
 	}
 	a.addConfig(c, &config)
@@ -86,12 +112,16 @@ daypass store backup ./daypass.backup --output json`,
 
 func (a *app) restoreCommand() *cobra.Command {
 	var config string
-	var setAside bool
+	var how server.Restoring
 	c := &cobra.Command{
-		Use: "restore FILE", Short: "put a backup in the place of the store, while the server is stopped", Args: exactly("FILE"),
-		Long: wrap(`FILE is what daypass store backup wrote, or a plain copy of a store with its -wal file beside it. It is checked,
-			also that the master key opens it, and copied; FILE itself stays as it is. A store that is in the place is left alone,
-			and --set-aside moves it away with its log; nothing is deleted.
+		Use: "restore [FILE]", Short: "put a backup in the place of the store, while the servers are stopped", Args: atMost("FILE"),
+		Long: wrap(`A store in a file: FILE is what daypass store backup wrote, or a plain copy of a store with its -wal file beside it.
+			It is checked, also that the master key opens it, and copied; FILE itself stays as it is. A store that is in the
+			place is left alone, and --set-aside moves it away with its log; nothing is deleted.
+
+			A store in PostgreSQL: put the database back with PostgreSQL's own tools, pg_restore or another, while every server
+			is stopped, and run this without FILE before the first start. The store is checked in the same way. It waits for half
+			a minute where the copy says of its servers that they live, and refuses when one does.
 
 			The store knows then that it is older than the world. The next start opens a new epoch: it gives leases as ever, and
 			for a day, or for the longest life of a lease, ends nothing on the word of the backup alone. A credential that the
@@ -100,26 +130,30 @@ func (a *app) restoreCommand() *cobra.Command {
 
 			What happened after the backup is not in it: locks, access revisions, key rotations, ends of leases. Place locks
 			again that must stand.`),
-		Example: "daypass store restore /var/backups/daypass-2026-01-02 --set-aside",
+		Example: `daypass store restore /var/backups/daypass-2026-01-02 --set-aside
+pg_restore --clean --if-exists --no-owner --role=daypass --dbname=daypass store.dump && daypass store restore`,
 		RunE: func(c *cobra.Command, args []string) error {
 			cfg, err := server.Load(config)
 			if err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
-			defer stop()
-			watch, end := a.meter("copying the backup")
-			done, err := server.Restore(ctx, cfg, args[0], setAside, watch)
-			end()
+			if len(args) > 0 {
+				how.From = args[0]
+			}
+			done, err := a.copyStore(c, how.From, "copying the backup", func(ctx context.Context, watch func(done, all int64)) (server.Copied, error) {
+				how.Watch = watch
+				return server.Restore(ctx, cfg, how)
+			})
 			if err != nil {
 				return err
 			}
 			defer a.hint("before you let workloads in: place again the locks, and apply again the access revisions, that came after the backup")
-			return a.showCopied(args[0], done)
+			done.Next = done.Epoch + 1
+			return done.show(a)
 		},
 	}
 	a.addConfig(c, &config)
-	c.Flags().BoolVar(&setAside, "set-aside", false, "move the store that is there to STORE.aside-TIME first")
+	c.Flags().BoolVar(&how.SetAside, "set-aside", false, "move the store that is there to STORE.aside-TIME first")
 	return c
 }
 

@@ -110,15 +110,9 @@ const (
 	unopened     = "unopened"
 )
 
-// MarkRestored makes the store say that a copy took its place, so that the start which opens it opens a new epoch. It
-// reports whether the store said so before.
-func (r Rows) MarkRestored() (already bool, err error) {
-	state, err := r.meta(metaRestored)
-	if err != nil || state == unopened {
-		return err == nil, err
-	}
-	return false, r.setMeta(metaRestored, unopened)
-}
+// MarkRestored makes the store say that a copy took its place, so that the start which opens it opens a new epoch.
+// Twice is as once.
+func (r Rows) MarkRestored() error { return r.setMeta(metaRestored, unopened) }
 
 // takeOver opens a new epoch when a copy took the store's place since the last start: what the targets hold may be
 // newer than what the store knows, and nothing at the targets has to tell.

@@ -242,7 +242,7 @@ func unmark(ctx context.Context, s *store.Idle, to string, restored bool) error 
 	return s.Update(ctx, func(rows store.Rows) error {
 		err := rows.UnmarkMoved(to)
 		if err == nil && restored {
-			_, err = rows.MarkRestored()
+			err = rows.MarkRestored()
 		}
 		return err
 	})

@@ -208,10 +208,7 @@ func (d draft) markRestored(ctx context.Context) error {
 		if err := idle.Migrate(ctx); err != nil { // which refuses a copy of a newer daypass's store
 			return err
 		}
-		return idle.Update(ctx, func(rows store.Rows) error {
-			_, err := rows.MarkRestored()
-			return err
-		})
+		return idle.Update(ctx, store.Rows.MarkRestored)
 	})
 }
 
