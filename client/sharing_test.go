@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -43,6 +44,7 @@ func (c *counter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.Lease.ID = fmt.Sprintf("lease%d", c.given)
 		writeJSON(w, http.StatusCreated, a)
 	default:
+		a.Lease.ID = path.Base(r.URL.Path)
 		if r.Method == http.MethodDelete {
 			c.released++
 		}
