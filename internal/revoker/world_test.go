@@ -42,6 +42,12 @@ func newWorld(t *testing.T, path string) *world {
 	_ = sqlite.Create(t.Context(), path, opt) // a reopened world has one already
 	s, err := sqlite.Open(t.Context(), path, opt)
 	must(t, err)
+	return worldOf(t, path, s)
+}
+
+// worldOf runs the writer of an open store.
+func worldOf(t *testing.T, path string, s *store.Store) *world {
+	t.Helper()
 	w := &world{t: t, path: path, store: s, fleet: revoker.NewFleet(), clock: revoker.NewClock()}
 	w.revoker = revoker.New(revoker.Config{Store: s, Fleet: w.fleet, Clock: w.clock, Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(context.Background())
