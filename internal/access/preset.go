@@ -92,6 +92,7 @@ const (
 	Nothing Pins = ""
 	Tenant  Pins = "tenant"  // one customer of the platform
 	Project Pins = "project" // one repository, workspace, account or identity, and so one customer
+	Within  Pins = "within"  // one project by a name that only its customer's own things have
 	Guard   Pins = "guard"   // a branch, event or environment: what a stranger's pull request does not have
 	Runner  Pins = "runner"  // where the run takes place
 )
@@ -107,6 +108,19 @@ func PresetOf(name string) (Preset, bool) {
 		}
 	}
 	return Preset{}, false
+}
+
+// VocabularyOf returns the preset of an issuer, of whatever kind it is. A generic issuer has none.
+func VocabularyOf(issuer Issuer) (Preset, bool) {
+	if issuer.Preset != "" || issuer.Kind == KindOIDC {
+		return PresetOf(issuer.Preset)
+	}
+	all := Presets()
+	at := slices.IndexFunc(all, func(p Preset) bool { return p.Kind == issuer.Kind && p.Type == issuer.Type })
+	if at < 0 {
+		return Preset{}, false
+	}
+	return all[at], true
 }
 
 // PresetNames returns the names that `preset:` may have, sorted.

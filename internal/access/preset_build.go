@@ -65,7 +65,7 @@ func buildkite() Preset {
 			{Name: "organization_id", Optional: true, Means: "ID of the organisation; on request", Nature: Fixed, Pins: Tenant},
 			{Name: "organization_slug", Means: "short name of the organisation", Nature: Mutable, Pins: Tenant, Partner: "organization_id"},
 			{Name: "pipeline_id", Optional: true, Means: "ID of the pipeline; on request", Nature: Fixed, Pins: Project},
-			{Name: "pipeline_slug", Means: "short name of the pipeline, within its organisation", Nature: Mutable, Partner: "pipeline_id"},
+			{Name: "pipeline_slug", Means: "short name of the pipeline, within its organisation", Nature: Mutable, Pins: Within, Partner: "pipeline_id"},
 			{Name: "step_key", Optional: true, Means: "key of the step", Nature: Chosen},
 		},
 	}
@@ -96,7 +96,7 @@ func terraform() Preset {
 			{Name: "terraform_run_id", Means: "ID of the run", Nature: OfRun},
 			{Name: "terraform_run_phase", Means: "plan or apply", Nature: State, Pins: Guard},
 			{Name: "terraform_workspace_id", Optional: true, Means: "ID of the workspace", Nature: Fixed, Pins: Project},
-			{Name: "terraform_workspace_name", Optional: true, Means: "name of the workspace, within its organisation", Nature: Mutable, Partner: "terraform_workspace_id"},
+			{Name: "terraform_workspace_name", Optional: true, Means: "name of the workspace, within its organisation", Nature: Mutable, Pins: Within, Partner: "terraform_workspace_id"},
 		},
 	}
 }

@@ -52,6 +52,7 @@ const floors = `
 3 internal/rig              a whole installation as processes, for the crash loop and benchmarks
 
 4 internal/broker           the story: verify, decide, record, grant, activate, answer
+4 internal/trust            whom a configuration trusts: what is wider than it need be, and how others trust us
 
 5 internal/httpapi          HTTP edge: decode, call, problem details
 
@@ -77,6 +78,8 @@ internal/lease      net           it does no I/O
 internal/lease      time          time is an argument, and the life of a lease needs none
 internal/policy     os            a decision is a pure function
 internal/policy     net/http      a decision is a pure function
+internal/trust      os            it looks at texts
+internal/trust      net/http      it looks at texts
 internal/policy     database/sql  a decision is a pure function
 internal/broker     net/http      the edge is one floor up
 internal/broker     database/sql  all SQL lives in the store

@@ -1,0 +1,71 @@
+package trust
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/source"
+)
+
+// longest is how long a lease may live without a finding.
+const longest = 12 * time.Hour
+
+// others are audiences that tokens have for somebody else.
+func others() []string {
+	return []string{
+		"sts.amazonaws.com", "api://AzureADTokenExchange", "aws.workload.identity", "vault", "kubernetes", "https://kubernetes.default.svc",
+		"https://kubernetes.default.svc.cluster.local", "sigstore", "account", "https://iam.googleapis.com", "pypi", "npm:registry.npmjs.org",
+	}
+}
+
+// place adds a finding of a YAML document.
+func (l *linter) place(rule string, severity Severity, at source.Place, why, fix string) {
+	l.found = append(l.found, Finding{Rule: rule, Severity: severity, Place: at, Why: why, Fix: fix})
+}
+
+// issuers looks at the issuers.
+func (l *linter) issuers() {
+	for _, issuer := range slices.SortedFunc(maps.Values(l.config.Issuers), func(a, b access.Issuer) int { return cmp.Compare(a.Name, b.Name) }) {
+		if strings.HasPrefix(issuer.URL, "http://") {
+			l.place("plain-http", Note, issuer.Place, fmt.Sprintf("the keys of issuer %q are fetched from %s without TLS", issuer.Name, issuer.URL), "use https outside of tests")
+		}
+		if issuer.Kind != access.KindOIDC {
+			continue
+		}
+		preset, _ := access.PresetOf(issuer.Preset)
+		if issuer.Preset == "" && len(issuer.Claims) == 0 {
+			l.place("undeclared-claims", Note, issuer.Place, fmt.Sprintf("issuer %q declares no claims: policies see the subject alone", issuer.Name), "add `claims: {team: string, …}` with what its tokens hold")
+		}
+		l.audience(issuer, preset)
+	}
+}
+
+// audience looks at whom an issuer's tokens are for. One that is not given is the server's own URL, which is right.
+func (l *linter) audience(issuer access.Issuer, preset access.Preset) {
+	audience := issuer.OIDC.Audience
+	switch {
+	case audience == "":
+	case preset.Name != "" && !preset.Audience.Ours:
+		l.place("shared-audience", Note, issuer.Place,
+			fmt.Sprintf("tokens of issuer %q are for %s, as all of %s are: each who is given one can use it here", issuer.Name, audience, preset.Title),
+			"where the platform lets you, ask for tokens that are for this server")
+	case slices.Contains(others(), audience) || strings.HasPrefix(audience, "https://github.com/") || strings.HasPrefix(audience, "https://buildkite.com/"):
+		l.place("shared-audience", Warning, issuer.Place,
+			fmt.Sprintf("tokens of issuer %q are for %s: each who is given one can use it here", issuer.Name, audience),
+			"remove `audience`, and ask for tokens that are for this server: "+cmp.Or(preset.Audience.How, "its URL"))
+	}
+}
+
+// roles looks at the roles.
+func (l *linter) roles() {
+	for _, role := range slices.SortedFunc(maps.Values(l.config.Roles), func(a, b access.Role) int { return cmp.Compare(a.Name, b.Name) }) {
+		if role.TTL.Max > longest {
+			l.place("long-lease", Warning, role.Place, fmt.Sprintf("leases of role %q may live %v", role.Name, role.TTL.Max), "write `ttl: {default: 15m, max: 1h}`: `daypass run` renews while it runs")
+		}
+	}
+}
