@@ -31,6 +31,7 @@ const floors = `
 2 target                    target and its duties
 2 target/oidctoken          tokens of our own issuer
 2 target/postgres           PostgreSQL logins
+2 target/kubernetes         tokens of Kubernetes service accounts
 2 target/targettest         conformance suite that every target passes, and a target in memory
 2 client                    Go SDK: acquire, hold, release, watch
 2 client/aws                evidence of AWS credentials for the SDK

@@ -40,6 +40,7 @@ var revealers = map[string]string{
 	"identity/identitytest":   "builds bad tokens from good ones",
 	"internal/store/postgres": "logs in at the database of the store",
 	"target/postgres":         "logs in as administrator and sets the login's verifier",
+	"target/kubernetes":       "puts a token into a kubeconfig",
 	"target/targettest":       "tries credentials and looks for leaked ones",
 	"client":                  "sends tokens",
 	"internal/agent":          "hands credentials to the child process and tokens to the client",

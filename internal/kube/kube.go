@@ -95,6 +95,7 @@ func New(cfg Config) (*Client, error) {
 				Proxy:                  http.ProxyFromEnvironment,
 				TLSClientConfig:        config,
 				ForceAttemptHTTP2:      true,
+				HTTP2:                  &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second}, // or a dead connection is kept
 				MaxResponseHeaderBytes: 64 << 10,
 				MaxIdleConnsPerHost:    16,
 				IdleConnTimeout:        90 * time.Second,

@@ -108,17 +108,31 @@ type testCase struct {
 // Run holds the target that open makes to the contract.
 func Run(t *testing.T, open func(*testing.T) Fixture) {
 	for _, c := range cases() {
+		t.Run(c.name, func(t *testing.T) { c.hold(t, open, time.Minute) })
+	}
+}
+
+// RunTogether is [Run] with all cases at once, for targets whose revocations take long because they wait. Systems that
+// open makes must not disturb each other.
+func RunTogether(t *testing.T, open func(*testing.T) Fixture) {
+	for _, c := range cases() {
 		t.Run(c.name, func(t *testing.T) {
-			s := &suite{Fixture: open(t)}
-			if reason, skip := s.Skips[c.needs]; skip && c.needs != "" {
-				t.Skipf("%s: %s", c.needs, reason)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			s.ctx = ctx
-			c.run(t, s)
+			t.Parallel()
+			c.hold(t, open, 10*time.Minute)
 		})
 	}
+}
+
+// hold holds a target to one case.
+func (c testCase) hold(t *testing.T, open func(*testing.T) Fixture, limit time.Duration) {
+	s := &suite{Fixture: open(t)}
+	if reason, skip := s.Skips[c.needs]; skip && c.needs != "" {
+		t.Skipf("%s: %s", c.needs, reason)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	s.ctx = ctx
+	c.run(t, s)
 }
 
 func cases() []testCase {
