@@ -47,6 +47,7 @@ const floors = `
 2 internal/testbed          real servers for tests, demo and benchmarks
 2 internal/testissuer       a real OpenID Connect issuer for tests, demo and benchmarks
 
+3 identity/spiffe           SPIFFE identities of a trust domain, as tokens and as certificates
 3 internal/policy           the policy decision point, pure
 3 internal/revoker          drives every lease that must end to revoked; reconciles targets with the store
 3 internal/agent            workload side: find evidence, acquire, renew, hand over
