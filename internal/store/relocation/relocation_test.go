@@ -105,6 +105,9 @@ func furnish(t testing.TB, db storetest.Database, leases int) {
 		if err := tx.WatchPosture("device", "a", batch[0].ID); err != nil {
 			return err
 		}
+		if _, err := tx.Spend("proof", "a", storetest.Start(), storetest.Start().Add(time.Hour)); err != nil {
+			return err
+		}
 		_, _, err := tx.TargetMark("db-1")
 		return err
 	}))

@@ -36,6 +36,7 @@ func tables() []table {
 		{"posture", []string{"source", "id"}, false},
 		{"posture_sources", []string{"source"}, false},
 		{"posture_leases", []string{"source", "id", "lease"}, false},
+		{"spent", []string{"kind", "id"}, false},
 	}
 }
 
