@@ -427,7 +427,7 @@ func serveSPIFFE(t *testing.T, a *authority, shown *atomic.Pointer[x509svid.SVID
 		t.Fatal(err)
 	}
 	server := httptest.NewUnstartedServer(handler)
-	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that fail on purpose
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)                                            // of handshakes that fail on purpose
 	server.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { // else it shows one of its own
 		return tlsconfig.TLSServerConfig(source{shown}), nil
 	}}
