@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/lease"
