@@ -23,6 +23,7 @@ const (
 	exitConflict        = 6
 	exitTooMany         = 7
 	exitUnavailable     = 8
+	exitFindings        = 9
 )
 
 // usageError is a mistake in the command line.

@@ -120,6 +120,7 @@ const exitCodesHelp = `    0  done
     6  conflict: its present state does not allow it
     7  too many: a limit was reached
     8  unavailable: the server, its store or the target cannot be reached
+    9  findings: nothing is wrong, and a strict check found what it should not
 
 daypass run gives the exit code of its command, 128 plus the number of the signal that killed it, or
 
@@ -156,6 +157,7 @@ Set for the command of daypass run, and printed by daypass acquire --output env:
                           PGSSLROOTCERT, a file, where the target has certificates of its own.
                           Inherited variables that could lead the tool elsewhere, such as PGHOSTADDR
                           and PGSERVICE, are taken out.
+  oidc-token              OIDC_TOKEN
 
 Set for the command of daypass run alone:
 

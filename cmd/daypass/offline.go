@@ -73,14 +73,19 @@ func mistakes(wrong source.Errors) []api.Mistake {
 }
 
 func (a *app) checkCommand(name string) *cobra.Command {
-	s := &sorting{}
+	s, strict := &sorting{}, false
 	c := &cobra.Command{
 		Use:   name + " DIR",
-		Short: "find every mistake in a directory of access files",
+		Short: "find every mistake in a directory of access files, and what is wider than it need be",
 		Long: wrap(`Needs no server and changes nothing, so it fits into a commit hook or a pull request. With --server or
 			--socket that server is asked, which also looks for the secrets that the files refer to. Exits with 2 when there are
-			mistakes.`),
+			mistakes.`) + "\n\n" +
+			wrap(`Files without mistakes are looked at as an attacker would: whom do they trust that their author may not have meant?
+			Each finding says why it matters and what to write. A policy accepts one with its reason:
+			@accept("organisation-wide: one team owns all of them"). With --strict warnings and problems that nobody accepted
+			exit with 9; notes never do.`),
 		Example: `daypass check ./access
+daypass check ./access --strict
 daypass check ./access --output json`,
 		Args: exactly("DIR"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -95,10 +100,11 @@ daypass check ./access --output json`,
 			if len(check.Errors) > 0 {
 				return a.reportMistakes(args[0], check)
 			}
-			return a.show(check, func() { a.printf("%s: no mistakes, revision %s\n", clean(args[0]), short(check.Revision)) })
+			return a.reportFindings(args[0], files, check, strict)
 		},
 	}
 	s.addTo(a, c)
+	c.Flags().BoolVar(&strict, "strict", false, "exit with 9 on warnings and problems")
 	return c
 }
 

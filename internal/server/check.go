@@ -1,8 +1,11 @@
 package server
 
 import (
+	"strings"
+
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/policy"
+	"github.com/daypass/daypass/internal/trust"
 )
 
 // Checked is what access files say that have no mistakes.
@@ -29,4 +32,19 @@ func CheckAccess(files map[string]string, timeZones []string) (Checked, error) {
 		return Checked{}, err
 	}
 	return Checked{Revision: cfg.Hash, Schema: engine.Schema()}, nil
+}
+
+// LintAccess returns what is wider in access files than it need be, or every mistake as [source.Errors].
+func LintAccess(files map[string]string) ([]trust.Finding, error) {
+	cfg, err := access.Parse(files, accessKinds(kinds(Config{}), issuerKinds()))
+	if err != nil {
+		return nil, err
+	}
+	found, err := trust.Lint(cfg)
+	for i, f := range found {
+		if lines := strings.Split(files[f.Place.File], "\n"); f.Excerpt == "" && f.Place.Line > 0 && f.Place.Line <= len(lines) {
+			found[i].Excerpt = lines[f.Place.Line-1] // of YAML documents these are the lines of names, which hold no secrets
+		}
+	}
+	return found, err
 }

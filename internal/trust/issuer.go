@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/source"
 )
@@ -65,7 +66,7 @@ func (l *linter) audience(issuer access.Issuer, preset access.Preset) {
 func (l *linter) roles() {
 	for _, role := range slices.SortedFunc(maps.Values(l.config.Roles), func(a, b access.Role) int { return cmp.Compare(a.Name, b.Name) }) {
 		if role.TTL.Max > longest {
-			l.place("long-lease", Warning, role.Place, fmt.Sprintf("leases of role %q may live %v", role.Name, role.TTL.Max), "write `ttl: {default: 15m, max: 1h}`: `daypass run` renews while it runs")
+			l.place("long-lease", Warning, role.Place, fmt.Sprintf("leases of role %q may live %s", role.Name, api.Duration(role.TTL.Max)), "write `ttl: {default: 15m, max: 1h}`: `daypass run` renews while it runs")
 		}
 	}
 }
