@@ -65,7 +65,7 @@ func initKey(cfg Config, storeName string, hasStore bool) (*keyring.Key, []strin
 	}
 	if hasStore {
 		return nil, nil, withHint(fmt.Errorf("the store %s is there and its master key %s is not; a new key could not open it", storeName, path),
-			"restore the master key from where you keep it")
+			"restore the master key from where you keep it"+another(cfg))
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, nil, fmt.Errorf("make the directory of the master key: %w", err)
@@ -74,6 +74,14 @@ func initKey(cfg Config, storeName string, hasStore bool) (*keyring.Key, []strin
 		return nil, nil, err
 	}
 	return key, []string{fmt.Sprintf("made the master key %s: back it up apart from the store", path)}, nil
+}
+
+// another is what to do where the store is that of another installation, which happens to databases.
+func another(cfg Config) string {
+	if !isDatabase(cfg.Store) {
+		return ""
+	}
+	return ". Where the store is that of another installation, give this one a database or ?schema= of its own"
 }
 
 // initStore makes an empty store with the ledger's key in it, sealed.
@@ -110,7 +118,7 @@ func readSigner(ctx context.Context, cfg Config, key *keyring.Key) (*ledger.Sign
 	signer, err := openLedgerKey(key, sealed)
 	if errors.Is(err, keyring.ErrWrongKey) {
 		return nil, withHint(fmt.Errorf("the master key does not belong to the store %s: %w", kept.name(), err),
-			"name in master_key the key that was made with this store, or the one of the last daypass keys rewrap; or restore it")
+			"name in master_key the key that was made with this store, or the one of the last daypass keys rewrap; or restore it"+another(cfg))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the store %s: %w", kept.name(), err)
