@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/daypass/daypass/internal/fault"
@@ -14,6 +15,7 @@ import (
 
 const (
 	page        = 512              // leases read from the store at once
+	share       = 64               // records that are in the store's queue at once, so that requests wait for few of them
 	revokeTime  = 30 * time.Second // how long one call to a target may take
 	recordTime  = 30 * time.Second // how long a record of it may wait for the store
 	firstRetry  = time.Second
@@ -28,6 +30,7 @@ type queue struct {
 	member  *Member
 	woken   chan struct{}
 	done    chan lease.ID // attempts that ended; each leaves inFlight
+	ahead   []store.Lease // read and not handed out yet; owned by run
 }
 
 func newQueue(r *Revoker, m *Member) *queue {
@@ -58,39 +61,54 @@ func (q *queue) run(ctx context.Context) {
 func (q *queue) start(ctx context.Context, inFlight map[lease.ID]bool) (started bool, next time.Duration) {
 	now := time.Now()
 	if !q.revoker.keeps(q.member.name) {
+		q.ahead = nil
 		return false, othersEvery
 	}
 	if wait, open := q.member.revocations.open(now); open {
+		q.ahead = nil
 		return false, wait
 	}
-	due, next, err := q.due(ctx, len(inFlight))
-	if err != nil && ctx.Err() != nil {
-		return false, 0
-	}
-	if err != nil {
-		q.revoker.log.Error("read the revocations that are due", "target", q.member.name, "err", err)
-		return false, time.Second
-	}
-	met := q.member.hasMet()
-	for _, l := range due {
-		if inFlight[l.ID] || !met && doubtful(l) {
-			continue
+	if len(q.ahead) == 0 {
+		if len(inFlight) > budget/2 {
+			return false, time.Minute // what is under way is due too, and would be read again with each that ends
 		}
+		if next, err := q.read(ctx, inFlight); err != nil || len(q.ahead) == 0 {
+			return false, next
+		}
+	}
+	for len(q.ahead) > 0 {
+		l := q.ahead[0]
 		select {
 		case q.member.revocations.slots <- struct{}{}:
 		default:
 			return started, time.Minute // full: an attempt that ends wakes us
 		}
+		q.ahead = q.ahead[1:]
 		inFlight[l.ID] = true
 		started = true
 		go q.attempt(ctx, l)
 	}
-	return started, next
+	return started, 0
+}
+
+// read fills ahead with what is due and not under way. Where there is nothing it says when to look again.
+func (q *queue) read(ctx context.Context, inFlight map[lease.ID]bool) (next time.Duration, err error) {
+	due, next, err := q.due(ctx, len(inFlight))
+	if err != nil && ctx.Err() != nil {
+		return 0, err
+	}
+	if err != nil {
+		q.revoker.log.Error("read the revocations that are due", "target", q.member.name, "err", err)
+		return time.Second, err
+	}
+	met := q.member.hasMet()
+	q.ahead = slices.DeleteFunc(due, func(l store.Lease) bool { return inFlight[l.ID] || !met && doubtful(l) })
+	return next, nil
 }
 
 // hold puts a lease off, which is no failed attempt.
 func (q *queue) hold(ctx context.Context, l store.Lease, until time.Time, why string) {
-	err := q.revoker.store.Update(ctx, func(tx *store.Tx) error { return tx.Retry(l.ID, l.Attempt, until, why) })
+	err := q.revoker.record(ctx, func(tx *store.Tx) error { return tx.Retry(l.ID, l.Attempt, until, why) })
 	if err != nil && !fault.Is(err, fault.Conflict) {
 		q.revoker.log.Error("hold a revocation back", "lease", l.ID, "target", q.member.name, "err", err)
 	}
@@ -206,12 +224,8 @@ func (q *queue) call(ctx context.Context, l store.Lease) error {
 // again later: the target is asked twice, the promise is kept.
 func (q *queue) prove(ctx context.Context, l store.Lease) {
 	now := q.revoker.clock.Now()
-	err := q.revoker.store.Update(ctx, func(tx *store.Tx) error {
-		current, err := tx.Lease(l.ID)
-		if err != nil || current.State == lease.Revoked {
-			return err
-		}
-		_, err = tx.Move(&current, lease.Proved, store.Why{Now: now})
+	err := q.revoker.record(ctx, func(tx *store.Tx) error {
+		_, err := moveSeen(tx, l, lease.Proved, store.Why{Now: now}, func(l store.Lease) bool { return l.State != lease.Revoked })
 		return err
 	})
 	if err != nil {
@@ -233,9 +247,7 @@ func (q *queue) postpone(ctx context.Context, l store.Lease, cause error) {
 		level = q.revoker.log.Warn
 	}
 	level("a revocation must be tried again", "lease", l.ID, "target", q.member.name, "attempt", attempt, "next", next, "err", cause)
-	err := q.revoker.store.Update(ctx, func(tx *store.Tx) error {
-		return tx.Retry(l.ID, attempt, next, cause.Error())
-	})
+	err := q.revoker.record(ctx, func(tx *store.Tx) error { return tx.Retry(l.ID, attempt, next, cause.Error()) })
 	if err != nil && !fault.Is(err, fault.Conflict) {
 		q.revoker.log.Error("record a failed revocation", "lease", l.ID, "target", q.member.name, "err", err)
 	}
