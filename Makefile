@@ -15,6 +15,7 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -tags timetzdata -ldflags '-s -w'
 FUZZTIME     ?= 60s
 CRASH_ROUNDS ?= 200
 CHAOS_TIME   ?= 5m
+SOAK_TIME    ?= 20m
 
 # Rooms whose tests drive binaries that they build, or read files: the race detector would see nothing there.
 DRIVING := ./docs ./internal/arch ./internal/bench ./internal/chaos ./internal/crash ./internal/demo ./internal/rig
@@ -31,7 +32,7 @@ help:
 	@echo
 	@sed -n 's/^## \([a-z]*\): \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
 	@echo
-	@echo "Settings: FUZZTIME=$(FUZZTIME) CRASH_ROUNDS=$(CRASH_ROUNDS) CHAOS_TIME=$(CHAOS_TIME) CHAOS_SEED=…"
+	@echo "Settings: FUZZTIME=$(FUZZTIME) CRASH_ROUNDS=$(CRASH_ROUNDS) CHAOS_TIME=$(CHAOS_TIME) CHAOS_SEED=… CHAOS_RACE=… SOAK_TIME=$(SOAK_TIME)"
 
 ## build: build bin/daypass, static and without paths of this machine
 .PHONY: build
@@ -94,6 +95,18 @@ fuzz:
 bench:
 	@scripts/install-deps databases
 	go run ./internal/bench
+
+## soak: run one server under steady load for SOAK_TIME and hold that its memory stays as it is
+.PHONY: soak
+soak:
+	@scripts/install-deps test
+	go run ./internal/bench -only soak -soak $(SOAK_TIME)
+
+## storms: measure what others notice when much ends at once, a target is away, tokens are forged in a flood
+.PHONY: storms
+storms:
+	@scripts/install-deps test
+	go run ./internal/bench -only storms
 
 ## crash: kill the broker CRASH_ROUNDS times at random instants and audit what is left
 .PHONY: crash

@@ -1,7 +1,8 @@
 // Command bench measures a whole installation against floors in the same run, and prints ratios.
 //
-//	go run ./internal/bench              everything, about ten minutes
+//	go run ./internal/bench              everything but the soak, about half an hour
 //	go run ./internal/bench -only locks  one table
+//	go run ./internal/bench -only soak   one server under steady load, for 20 minutes unless -soak says
 //
 // The broker is the daypass binary as a process, PostgreSQL is real and syncs, and the load comes from this
 // process on the same machine. A floor is the same work by hand: the SQL that makes a login, through the same
@@ -25,6 +26,7 @@ import (
 type bench struct {
 	name string
 	run  func(context.Context, settings) error
+	long bool // runs only when it is named
 }
 
 // settings are what the flags say.
@@ -33,19 +35,34 @@ type settings struct {
 	versions []int         // of PostgreSQL
 	live     int           // logins in the tests of many
 	million  int           // leases in the test of very many
+	storm    string        // the only storm to run; all unless given
+	ending   int           // leases that end in the same second
+	due      int           // revocations that are due at a target that is down
+	down     time.Duration // how long it is down
+	soak     time.Duration // how long the soak goes on
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	err := error(nil)
+	if len(os.Args) == 3 && os.Args[1] == serveWord {
+		err = serve(os.Args[2])
+	} else {
+		err = run(ctx, os.Args[1:])
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
 func run(ctx context.Context, args []string) error {
-	benches := []bench{{"acquire", acquire}, {"live", live}, {"locks", locks}, {"million", million}}
+	benches := []bench{
+		{name: "acquire", run: acquire}, {name: "live", run: live}, {name: "locks", run: locks}, {name: "million", run: million},
+		{name: "storms", run: storms},
+		{name: "soak", run: soak, long: true},
+	}
 	var names []string
 	for _, b := range benches {
 		names = append(names, b.name)
@@ -56,19 +73,25 @@ func run(ctx context.Context, args []string) error {
 	version := flags.Int("postgres", 0, "15 or 18; both unless given")
 	many := flags.Int("live", 10_000, "logins in live and locks")
 	million := flags.Int("million", 1_000_000, "leases in million")
+	storm := flags.String("storm", "", "the only one of storms to run: ending, down, locked, flood or greedy")
+	ending := flags.Int("ending", 100_000, "leases that end in the same second, in storms")
+	due := flags.Int("due", 20_000, "revocations due at a target that is down, in storms")
+	down := flags.Duration("down", 150*time.Second, "how long the target is down, in storms; after 2 minutes it is asked as seldom as ever")
+	soak := flags.Duration("soak", 20*time.Minute, "how long soak goes on")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if *only != "" && !slices.Contains(names, *only) {
 		return fmt.Errorf("no benchmark %q: there are %s", *only, strings.Join(names, ", "))
 	}
-	s := settings{slice: *slice, versions: []int{15, 18}, live: *many, million: *million}
+	s := settings{slice: *slice, versions: []int{15, 18}, live: *many, million: *million, soak: *soak,
+		storm: *storm, ending: *ending, due: *due, down: *down}
 	if *version != 0 {
 		s.versions = []int{*version}
 	}
 	fmt.Printf("%s, %d CPUs, %s\n", runtime.Version(), runtime.NumCPU(), time.Now().UTC().Format(time.DateOnly))
 	for _, b := range benches {
-		if *only != "" && *only != b.name {
+		if *only != "" && *only != b.name || *only == "" && b.long {
 			continue
 		}
 		if err := b.run(ctx, s); err != nil {
