@@ -173,9 +173,15 @@ func TestTheIssuerOfATokenIsReadWithoutBelievingIt(t *testing.T) {
 		"e30.!.x":                                    "",
 		"e30." + strings.Repeat("A", 20<<10) + ".x":        "",
 		"e30.eyJpc3MiOiJhIn0eyJpc3MiOiJiIn0.trailing-data": "",
+		"e30.e30.x": "",
+		// JWT-SVIDs: {"sub":"spiffe://a/b"}, the same with {"iss":"https://c"}, and with other subjects
+		"e30.eyJzdWIiOiJzcGlmZmU6Ly9hL2IifQ.x": "spiffe://a",
+		"e30.eyJpc3MiOiJodHRwczovL2MiLCJzdWIiOiJzcGlmZmU6Ly9hL2IifQ.x": "https://c spiffe://a",
+		"e30.eyJpc3MiOiJodHRwczovL2MiLCJzdWIiOiJ4IHNwaWZmZTovL2EvYiJ9.x": "https://c",
+		"e30.eyJzdWIiOiJ4In0.x": "",
 	} {
-		got, err := claimedIssuer(token)
-		if got != want || (err == nil) != (want != "") {
+		got, err := claimedIssuers(token)
+		if strings.Join(got, " ") != want || (err == nil) != (want != "") {
 			t.Errorf("%.60s: %q, %v", token, got, err)
 		}
 	}

@@ -37,6 +37,8 @@ type issuerKind struct {
 	files func(access.Issuer) ([]reference, error)
 	// prefix begins the tokens of this kind that no JSON Web Token is; empty where there are none.
 	prefix string
+	// claimed reads which issuer such a token names, where there can be several of the kind; nil where there is one.
+	claimed func(secret.Text) (url string, err error)
 }
 
 // issuerOrder is what an issuer's verifier is made from.
@@ -59,7 +61,7 @@ type openIssuer struct {
 
 // issuerKinds are the kinds of issuers beside oidc. This is the one place that names them.
 func issuerKinds() map[string]issuerKind {
-	return map[string]issuerKind{}
+	return map[string]issuerKind{"aws": awsIssuers(), "mtls": mtlsIssuers(), "spiffe": spiffeIssuers()}
 }
 
 // openOIDC makes the verifier of an issuer of OpenID Connect tokens.
@@ -115,8 +117,9 @@ type issuers struct {
 // usedIssuer is an open issuer, and what it was made from.
 type usedIssuer struct {
 	openIssuer
-	name        string
+	name, url   string
 	prefix      string
+	claimed     func(secret.Text) (string, error)
 	fingerprint string
 }
 
@@ -156,7 +159,7 @@ func (p *issuers) open(issuer access.Issuer) (*usedIssuer, error) {
 		return known, nil
 	}
 	opened, err := k.open(issuerOrder{config: issuer, audience: p.audience, keys: keyStore{p.store}, secrets: p.secrets, now: p.now, log: p.log})
-	return &usedIssuer{opened, issuer.Name, k.prefix, print}, err
+	return &usedIssuer{opened, issuer.Name, issuer.URL, k.prefix, k.claimed, print}, err
 }
 
 // issuerFingerprint is a hash of all that a verifier is made from, its files included.
@@ -258,7 +261,7 @@ var _ broker.Verifier = (*verifiers)(nil)
 func (v *verifiers) Verify(ctx context.Context, evidence secret.Text) (p identity.Principal, err error) {
 	begun, name := time.Now(), ""
 	defer func() { v.figures.verified(name, err, time.Since(begun)) }()
-	used, err := v.choose(evidence.Reveal())
+	used, err := v.choose(evidence)
 	if err != nil {
 		return identity.Principal{}, err
 	}
@@ -267,21 +270,32 @@ func (v *verifiers) Verify(ctx context.Context, evidence secret.Text) (p identit
 }
 
 // choose returns the issuer whose tokens look like this one.
-func (v *verifiers) choose(token string) (*usedIssuer, error) {
-	for _, used := range v.byName {
-		if used.prefix != "" && strings.HasPrefix(token, used.prefix) {
-			return used, nil
-		}
-	}
-	url, err := claimedIssuer(token)
+func (v *verifiers) choose(token secret.Text) (*usedIssuer, error) {
+	urls, err := v.claimed(token)
 	if err != nil {
 		return nil, err
 	}
-	used, ok := v.byURL[url]
-	if !ok || used.tokens == nil {
-		return nil, fmt.Errorf("the token names the issuer %.100q, which is not configured: %w", url, identity.ErrRejected)
+	for _, url := range urls {
+		if used := v.byURL[url]; used != nil && used.tokens != nil {
+			return used, nil
+		}
 	}
-	return used, nil
+	return nil, fmt.Errorf("the token names the issuer %.100q, which is not configured: %w", urls[0], identity.ErrRejected)
+}
+
+// claimed returns who a token says it is from, one at least.
+func (v *verifiers) claimed(token secret.Text) ([]string, error) {
+	text := token.Reveal()
+	for _, used := range v.byName {
+		if used.prefix != "" && strings.HasPrefix(text, used.prefix) {
+			if used.claimed == nil {
+				return []string{used.url}, nil
+			}
+			url, err := used.claimed(token)
+			return []string{url}, err
+		}
+	}
+	return claimedIssuers(text)
 }
 
 // VerifyCertificate implements [identity.CertificateVerifier]. The issuers are asked one after the other: a chain
@@ -301,34 +315,41 @@ func (v *verifiers) VerifyCertificate(ctx context.Context, chain []*x509.Certifi
 	return identity.Principal{}, errors.Join(refusals...)
 }
 
-// claimedIssuer reads who a token that nobody has verified says it is from: `iss`, or the trust domain of a SPIFFE ID
-// in `sub` where there is none, as in JWT-SVIDs.
-func claimedIssuer(token string) (string, error) {
+// claimedIssuers reads who a token that nobody has verified says it is from: `iss`, and the trust domain of a SPIFFE ID
+// in `sub`. JWT-SVIDs need no `iss`, and those that have one may have any.
+func claimedIssuers(token string) ([]string, error) {
 	malformed := fmt.Errorf("the evidence is not a token: %w", identity.ErrRejected)
 	if len(token) > api.MaxToken {
-		return "", malformed
+		return nil, malformed
 	}
 	_, rest, ok := strings.Cut(token, ".")
 	payload, _, more := strings.Cut(rest, ".")
 	if !ok || !more {
-		return "", malformed
+		return nil, malformed
 	}
 	text, err := base64.RawURLEncoding.DecodeString(payload)
 	if err != nil {
-		return "", malformed
+		return nil, malformed
 	}
 	var claims struct {
 		Issuer  string `json:"iss"`
 		Subject string `json:"sub"`
 	}
 	if err := json.Unmarshal(text, &claims); err != nil {
-		return "", malformed // without the cause, which may quote the token
+		return nil, malformed // without the cause, which may quote the token
 	}
-	if path, ok := strings.CutPrefix(claims.Subject, spiffeScheme); ok && claims.Issuer == "" {
+	var urls []string
+	if claims.Issuer != "" {
+		urls = append(urls, claims.Issuer)
+	}
+	if path, ok := strings.CutPrefix(claims.Subject, spiffeScheme); ok {
 		domain, _, _ := strings.Cut(path, "/")
-		return spiffeScheme + domain, nil
+		urls = append(urls, spiffeScheme+domain)
 	}
-	return claims.Issuer, nil
+	if urls == nil {
+		return nil, fmt.Errorf("the token names no issuer: %w", identity.ErrRejected)
+	}
+	return urls, nil
 }
 
 // spiffeScheme begins SPIFFE IDs and the URLs of trust domains.
