@@ -57,9 +57,12 @@ type acquisition struct {
 	request   AcquireRequest
 	view      *View
 	principal identity.Principal
+	dues      []due // of the evidence, settled with the record
 	role      access.Role
 	ttl       time.Duration
 	clamped   bool
+	around    circumstances
+	asked     policy.Request
 	decision  store.Decision
 	lease     store.Lease
 	token     secret.Text
@@ -81,6 +84,11 @@ func (b *Broker) acquire(ctx context.Context, a *acquisition) (Acquired, error) 
 	if err := b.verify(ctx, a); err != nil {
 		return Acquired{}, err
 	}
+	return b.acquireAs(ctx, a)
+}
+
+// acquireAs goes on for a principal whose evidence is good.
+func (b *Broker) acquireAs(ctx context.Context, a *acquisition) (Acquired, error) {
 	if err := b.rates.take(a.principal.IssuerURL, a.principal.Subject, time.Now()); err != nil {
 		return Acquired{}, err
 	}
@@ -107,7 +115,7 @@ func (b *Broker) acquire(ctx context.Context, a *acquisition) (Acquired, error) 
 func (b *Broker) verify(ctx context.Context, a *acquisition) (err error) {
 	defer b.tracer.Start(&ctx, "verify").End(&err)
 	a.view = b.View()
-	a.principal, err = b.identify(ctx, a.view, a.request.Evidence)
+	a.principal, a.dues, err = b.identify(ctx, a.view, a.request.Evidence)
 	return err
 }
 
@@ -145,14 +153,23 @@ func (b *Broker) decide(ctx context.Context, a *acquisition) (err error) {
 		a.ttl, a.clamped, tooLong = chooseTTL(a.role, a.request.TTL, a.role.TTL.Max)
 	}
 	now, on := b.clock.Now(), policy.OnRole(a.request.Role)
-	d := a.view.Policy.Decide(policy.Request{
+	if a.around, err = b.lookAround(ctx, a.view, a.principal, 0); err != nil {
+		return err
+	}
+	a.asked = policy.Request{
 		Principal: a.principal,
 		Action:    policy.Acquire,
 		Resource:  on,
 		Now:       now,
 		SourceIP:  a.request.Origin.SourceIP,
 		TTL:       a.ttl,
-	})
+		TokenAge:  tokenAge(a.principal, now),
+	}
+	a.asked.Country, a.asked.Subdivision = b.place(a.asked.SourceIP)
+	if err := a.around.tell(a.view, &a.asked); err != nil {
+		return err
+	}
+	d := a.view.Policy.Decide(a.asked)
 	a.decision = b.newDecision(a.view, a.principal, policy.Acquire, on, d, now)
 	if d.Allow && exists {
 		return tooLong
@@ -193,7 +210,13 @@ func (b *Broker) record(ctx context.Context, a *acquisition) (err error) {
 		if err := b.checkRevision(tx, a.view); err != nil {
 			return err
 		}
+		if err := b.settle(tx, a.dues); err != nil {
+			return err
+		}
 		if err := b.checkLocks(tx, a.lease); err != nil {
+			return err
+		}
+		if err := b.confirm(tx, a.view, &a.asked, &a.around, &a.decision, 0); err != nil {
 			return err
 		}
 		if superseded, err = b.supersede(tx, a); err != nil {
@@ -206,8 +229,11 @@ func (b *Broker) record(ctx context.Context, a *acquisition) (err error) {
 			return err
 		}
 		recorded = a.lease
-		_, err = tx.InsertLease(&recorded)
-		return err
+		recorded.Decision = a.decision.ID
+		if _, err = tx.InsertLease(&recorded); err != nil {
+			return err
+		}
+		return a.around.watch(tx, recorded)
 	})
 	if superseded != "" && err == nil {
 		b.revoker.Wake(superseded)
@@ -218,7 +244,7 @@ func (b *Broker) record(ctx context.Context, a *acquisition) (err error) {
 	if err == nil {
 		a.lease = recorded
 	}
-	return err
+	return b.overtaken(ctx, err, fmt.Sprintf("role %q was denied", a.request.Role))
 }
 
 // draft makes the row that record will write.

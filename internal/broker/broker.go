@@ -16,6 +16,8 @@ package broker
 import (
 	"context"
 	"log/slog"
+	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,7 +41,9 @@ type Config struct {
 	Limits  Limits
 	Tracer  *trace.Tracer // nil: nothing is traced
 	Admins  []string      // names of the issuers whose principals may administer, where policies permit
-	Log     *slog.Logger
+	// Locate says where an address is: codes of ISO 3166-1 and 3166-2, empty where it does not know. nil: nowhere.
+	Locate func(netip.Addr) (country, subdivision string)
+	Log    *slog.Logger
 }
 
 // Limits bound what one principal may do; roles may be narrower.
@@ -103,6 +107,9 @@ type Broker struct {
 	renews   *rates // of renewals, by a rate as high
 	renewing busy
 	denials  *denials
+	locate   func(netip.Addr) (country, subdivision string)
+	reports  *rates        // of posture
+	changed  chan struct{} // wakes the reviews; buffered, so that a wake is never lost
 	figures  *figures
 
 	view     atomic.Pointer[View] // the active revision; replaced whole
@@ -127,6 +134,9 @@ func New(cfg Config) *Broker {
 		renews:   newRates(cfg.Limits.AcquireRate),
 		figures:  newFigures(),
 		changing: make(chan struct{}, 1),
+		locate:   cfg.Locate,
+		reports:  newRates(reportsPerAcquire * cfg.Limits.AcquireRate),
+		changed:  make(chan struct{}, 1),
 		stopped:  make(chan struct{}),
 	}
 	for _, name := range cfg.Admins {
@@ -166,6 +176,9 @@ func (b *Broker) follow(ctx context.Context) time.Duration {
 // go, and forgets idle principals' rates.
 func (b *Broker) Run(ctx context.Context) error {
 	defer close(b.stopped)
+	var reviewing sync.WaitGroup
+	defer reviewing.Wait()
+	reviewing.Go(func() { b.runReviews(ctx) })
 	const every = 30 * time.Second
 	ticker, follow := time.NewTicker(every), time.NewTimer(followEvery)
 	defer ticker.Stop()
@@ -186,5 +199,6 @@ func (b *Broker) Run(ctx context.Context) error {
 		}
 		b.rates.forget(time.Now())
 		b.renews.forget(time.Now())
+		b.reports.forget(time.Now())
 	}
 }

@@ -147,6 +147,7 @@ func (b *Broker) serve(ctx context.Context, view *View) ([]string, error) {
 		return notes, err
 	}
 	before := b.view.Swap(view)
+	b.wakeReviews()
 	withdrawn, err := b.withdrawn(ctx, before, view)
 	for _, url := range withdrawn {
 		notes = append(notes, fmt.Sprintf("issuer %s left: its leases end", url))

@@ -84,6 +84,7 @@ type desk struct {
 	verifier *workloads
 	path     string
 	stop     func()
+	places   places
 }
 
 // options change a desk before it starts.
@@ -126,10 +127,20 @@ func open(t *testing.T, opt options) *desk {
 	d.Broker = broker.New(broker.Config{
 		Store: s, Fleet: d.fleet, Revoker: d.revoker, Clock: clock, Builder: d, NewKey: newKey,
 		Limits: opt.limits, Admins: []string{"ops"}, Log: log,
+		Locate: func(address netip.Addr) (country, subdivision string) { return d.places.of(address), "" },
 	})
 	d.run()
 	must(t, d.Load(t.Context()))
 	return d
+}
+
+// places are the countries of addresses.
+type places struct{ known sync.Map }
+
+func (p *places) of(address netip.Addr) string {
+	country, _ := p.known.Load(address.String())
+	code, _ := country.(string)
+	return code
 }
 
 // start opens a desk whose access configuration is active.

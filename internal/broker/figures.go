@@ -16,6 +16,8 @@ type figures struct {
 	rejected     prometheus.Counter
 	denied       prometheus.Counter
 	renewed      prometheus.Counter
+	reviews      *prometheus.CounterVec
+	reports      prometheus.Counter
 }
 
 func newFigures() *figures {
@@ -35,6 +37,11 @@ func newFigures() *figures {
 			Name: "daypass_denials_total", Help: "Requests that policies, locks or a missing role denied."}),
 		renewed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "daypass_renewals_total", Help: "Leases renewed."}),
+		reviews: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "daypass_reviews_total", Help: "Live leases decided again because posture, the access configuration or the time changed, by outcome (holds, ended, unknown)."},
+			[]string{"outcome"}),
+		reports: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "daypass_posture_reports_total", Help: "Posture records that were taken."}),
 	}
 }
 
@@ -62,7 +69,7 @@ func (b *Broker) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCo
 // Collect implements [prometheus.Collector].
 func (b *Broker) Collect(out chan<- prometheus.Metric) {
 	f := b.figures
-	for _, c := range []prometheus.Collector{f.acquisitions, f.grants, f.ended, f.rejected, f.denied, f.renewed} {
+	for _, c := range []prometheus.Collector{f.acquisitions, f.grants, f.ended, f.rejected, f.denied, f.renewed, f.reviews, f.reports} {
 		c.Collect(out)
 	}
 }

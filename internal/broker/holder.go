@@ -1,9 +1,7 @@
 package broker
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -115,6 +113,9 @@ type renewal struct {
 	role      access.Role
 	lease     store.Lease
 	asked     time.Duration
+	around    circumstances
+	request   policy.Request
+	decision  store.Decision
 	expiresAt time.Time // never before the expiry that the lease has
 	clamped   bool
 }
@@ -125,7 +126,7 @@ type renewal struct {
 // The new bound is recorded before the target is asked, and the new expiry after the target moved its own: a
 // lost answer leaves a lease that ends too early and a credential that the record covers.
 func (b *Broker) Renew(ctx context.Context, c Caller, id lease.ID, ttl time.Duration) (l store.Lease, clamped bool, err error) {
-	who, err := b.identifyCaller(ctx, c)
+	who, err := b.meet(ctx, c)
 	if err != nil {
 		return l, false, err
 	}
@@ -202,17 +203,28 @@ func (b *Broker) decideRenewal(ctx context.Context, r *renewal) (err error) {
 	}
 	r.expiresAt, r.clamped = later(r.lease.ExpiresAt, now.Add(ttl)), clamped
 	on := policy.OnRole(r.lease.Role)
-	d := r.view.Policy.Decide(policy.Request{
+	if r.around, err = b.lookAround(ctx, r.view, r.principal, 1); err != nil {
+		return err
+	}
+	r.request = policy.Request{
 		Principal: r.principal,
 		Action:    policy.Renew,
 		Resource:  on,
 		Now:       now,
 		SourceIP:  r.who.origin.SourceIP,
 		TTL:       ttl,
-	})
-	if !d.Allow {
-		return b.deny(ctx, b.newDecision(r.view, r.principal, policy.Renew, on, d, now), on.String(), "the renewal was denied")
+		TokenAge:  tokenAge(r.principal, now),
 	}
+	r.request.Country, r.request.Subdivision = b.place(r.request.SourceIP)
+	if err := r.around.tell(r.view, &r.request); err != nil {
+		return err
+	}
+	d := r.view.Policy.Decide(r.request)
+	r.decision = b.newDecision(r.view, r.principal, policy.Renew, on, d, now)
+	if !d.Allow {
+		return b.deny(ctx, r.decision, on.String(), "the renewal was denied")
+	}
+	r.decision.Lease = string(r.lease.ID)
 	return nil
 }
 
@@ -220,7 +232,7 @@ func (b *Broker) decideRenewal(ctx context.Context, r *renewal) (err error) {
 func (r *renewal) holder() (identity.Principal, error) {
 	p := r.who.principal
 	if r.who.holds != "" {
-		claims, err := decodeClaims(r.lease.Claims)
+		claims, err := identity.ParseClaims(r.lease.Claims)
 		if err != nil {
 			return p, err
 		}
@@ -233,51 +245,35 @@ func (r *renewal) holder() (identity.Principal, error) {
 	return p, nil
 }
 
-// decodeClaims reads stored claims as a verifier returns them: whole numbers are int64, others json.Number.
-func decodeClaims(data []byte) (map[string]any, error) {
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.UseNumber()
-	var claims map[string]any
-	if err := decoder.Decode(&claims); err != nil {
-		return nil, fmt.Errorf("read stored claims: %w", err)
-	}
-	for name, value := range claims {
-		claims[name] = wholeNumbers(value)
-	}
-	return claims, nil
-}
-
-func wholeNumbers(value any) any {
-	switch v := value.(type) {
-	case json.Number:
-		if n, err := v.Int64(); err == nil {
-			return n
-		}
-	case []any:
-		for i := range v {
-			v[i] = wholeNumbers(v[i])
-		}
-	case map[string]any:
-		for name := range v {
-			v[name] = wholeNumbers(v[name])
-		}
-	}
-	return value
-}
-
 // bound records how long the credential may live from now on, before the target is asked.
 func (b *Broker) bound(ctx context.Context, r *renewal) error {
-	return b.store.Update(ctx, func(tx *store.Tx) error {
+	err := b.store.Update(ctx, func(tx *store.Tx) error {
 		if err := b.checkRevision(tx, r.view); err != nil {
+			return err
+		}
+		if err := b.settle(tx, r.who.dues); err != nil {
 			return err
 		}
 		current, err := b.stillActive(tx, r.lease.ID)
 		if err != nil {
 			return err
 		}
+		if err := b.confirm(tx, r.view, &r.request, &r.around, &r.decision, 1); err != nil {
+			return err
+		}
+		if _, err := tx.PutDecision(r.decision); err != nil {
+			return err
+		}
 		r.lease = current
-		return tx.Renew(&r.lease, later(current.NativeUntil, r.expiresAt))
+		if err := tx.Renew(&r.lease, later(current.NativeUntil, r.expiresAt)); err != nil {
+			return err
+		}
+		if err := r.around.watch(tx, r.lease); err != nil {
+			return err
+		}
+		return tx.Redecide(&r.lease, r.decision.ID)
 	})
+	return b.overtaken(ctx, err, "the renewal was denied")
 }
 
 // extend moves the expiry at the target and then on the record.

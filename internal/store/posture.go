@@ -143,6 +143,14 @@ func (tx *Tx) AgePosture(source string, before time.Time, limit int) (int, error
 	return len(aged), nil
 }
 
+// OldestPosture returns when the oldest record of a source was reported that was not found to be too old, and false
+// where there is none.
+func (tx *Tx) OldestPosture(source string) (time.Time, bool, error) {
+	var oldest int64
+	err := tx.one(`select coalesce(min(reported_at), 0) from posture where source = $1 and fresh = 1`, []any{source}, &oldest)
+	return instant(oldest), oldest != 0, failed("read the oldest posture "+source, err)
+}
+
 // FreshenPosture is for a source whose records are believed for longer than before: those reported since a time grow
 // old once more.
 func (tx *Tx) FreshenPosture(source string, since time.Time) error {
@@ -203,6 +211,13 @@ func (tx *Tx) WatchPosture(source, id string, l lease.ID) error {
 	err := tx.put(`insert into posture_leases (source, id, lease) values ($1, $2, $3) on conflict (source, id, lease) do nothing`,
 		source, id, string(l))
 	return failed("note what posture lease "+string(l)+" hangs on", err)
+}
+
+// WatchesPosture reports whether [Tx.WatchPosture] was told of a record and a lease.
+func (tx *Tx) WatchesPosture(source, id string, l lease.ID) (bool, error) {
+	var n int64
+	err := tx.one(`select count(*) from posture_leases where source = $1 and id = $2 and lease = $3`, []any{source, id, string(l)}, &n)
+	return n > 0, failed("read what posture lease "+string(l)+" hangs on", err)
 }
 
 // PostureLeases returns a page of the leases that a record speaks of and that may still be ended, and where the next
@@ -291,12 +306,3 @@ func (tx *Tx) ForgetPosture(before time.Time, limit int) (int, error) {
 	}
 	return len(old), nil
 }
-
-// metaReviewed is the revision by which all leases that lived when it was activated were looked at.
-const metaReviewed = "reviewed"
-
-// Reviewed returns the revision by which all leases were last decided again, "" where none was.
-func (tx *Tx) Reviewed() (string, error) { return tx.meta(metaReviewed) }
-
-// SetReviewed notes that all leases were decided again by a revision.
-func (tx *Tx) SetReviewed(revision string) error { return tx.setMeta(metaReviewed, revision) }
