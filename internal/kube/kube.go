@@ -167,7 +167,7 @@ func (c *Client) send(ctx context.Context, method, path string, body []byte) (*h
 	if err != nil {
 		return nil, &Error{Refused: true, Message: "the request is no HTTP request"}
 	}
-	request.Header.Set("Accept", "application/json")
+	request.Header.Set("Accept", "application/json, application/jwk-set+json")
 	request.Header.Set("User-Agent", "daypass")
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")

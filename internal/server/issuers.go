@@ -61,7 +61,7 @@ type openIssuer struct {
 
 // issuerKinds are the kinds of issuers beside oidc. This is the one place that names them.
 func issuerKinds() map[string]issuerKind {
-	return map[string]issuerKind{"aws": awsIssuers(), "mtls": mtlsIssuers(), "spiffe": spiffeIssuers()}
+	return map[string]issuerKind{"aws": awsIssuers(), "kubernetes": kubernetesIssuers(), "mtls": mtlsIssuers(), "spiffe": spiffeIssuers()}
 }
 
 // openOIDC makes the verifier of an issuer of OpenID Connect tokens.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/target"
+	"github.com/daypass/daypass/target/kubernetes"
 	"github.com/daypass/daypass/target/postgres"
 )
 
@@ -67,6 +68,7 @@ func kinds(cfg Config) map[string]kind {
 			},
 			files: postgresFiles,
 		},
+		kubernetes.Kind: kubernetesTargets(),
 	}
 }
 

@@ -38,7 +38,7 @@ func (k *Kubernetes) Check(ctx context.Context) ([]target.Finding, error) {
 		err = ask(k.excess(), true, "give Daypass no more than "+howto)
 	}
 	if err == nil {
-		err = k.meet(ctx)
+		err = k.Meet(ctx)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("check %s: %w", k.title(), err)

@@ -33,7 +33,7 @@ func (k *Kubernetes) grant(ctx context.Context, g target.Grant) (target.Credenti
 		err = k.cfg.Settings.allowed(rights)
 	}
 	if err == nil {
-		err = k.meet(ctx)
+		err = k.Meet(ctx)
 	}
 	if err != nil {
 		return none, notDone(err)

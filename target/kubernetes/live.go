@@ -16,7 +16,7 @@ import (
 // Leases lists the leases whose records have not ended.
 func (k *Kubernetes) Leases(ctx context.Context) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		err := k.meet(ctx)
+		err := k.Meet(ctx)
 		stopped := false
 		if err == nil {
 			err = k.records(ctx, live+","+ending, func(r record) error {
@@ -57,7 +57,7 @@ func (k *Kubernetes) Expiry(ctx context.Context, lease string) (time.Time, error
 // Narrow takes from live leases the bindings that their roles have lost, and ends the tokens of accounts that their
 // roles no longer name.
 func (k *Kubernetes) Narrow(ctx context.Context, roles map[string]json.RawMessage) error {
-	err := k.meet(ctx)
+	err := k.Meet(ctx)
 	wait := time.Duration(0)
 	if err == nil {
 		err = k.records(ctx, live, func(r record) error {
@@ -132,7 +132,7 @@ const keepTombs = time.Hour
 // Clean takes away what is left of leases that ended a while ago: tombs, and what arrived late and opens nothing.
 func (k *Kubernetes) Clean(ctx context.Context) (target.Residue, error) {
 	var left target.Residue
-	err := k.meet(ctx)
+	err := k.Meet(ctx)
 	var now time.Time
 	if err == nil {
 		now, err = k.api.Now(ctx)

@@ -72,8 +72,8 @@ func (k *Kubernetes) enter(ctx context.Context) error {
 
 func (k *Kubernetes) leave() { <-k.meeting }
 
-// meet makes sure, once, that this cluster is the one we mean.
-func (k *Kubernetes) meet(ctx context.Context) error {
+// Meet makes sure, once, that this cluster is the one we mean.
+func (k *Kubernetes) Meet(ctx context.Context) error {
 	if err := k.enter(ctx); err != nil {
 		return err
 	}

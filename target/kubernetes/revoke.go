@@ -23,7 +23,7 @@ func (k *Kubernetes) revoke(ctx context.Context, lease string) error {
 	if err := checkLease(lease); err != nil {
 		return err
 	}
-	if err := k.meet(ctx); err != nil {
+	if err := k.Meet(ctx); err != nil {
 		return err
 	}
 	r, err := k.close(ctx, lease)

@@ -45,9 +45,10 @@ type File struct {
 	File string `yaml:"file" json:"file,omitempty"`
 }
 
-// Where a pod finds its cluster and its own account.
+// Where a pod finds its cluster and the account that is its own.
 const (
-	inClusterURL = "https://kubernetes.default.svc"
+	// InClusterURL is the API server.
+	InClusterURL = "https://kubernetes.default.svc"
 	// InClusterDir holds the files token and ca.crt.
 	InClusterDir = "/var/run/secrets/kubernetes.io/serviceaccount"
 )
@@ -55,7 +56,7 @@ const (
 // Address returns where the API server is.
 func (s Settings) Address() string {
 	if s.InCluster {
-		return inClusterURL
+		return InClusterURL
 	}
 	return s.URL
 }

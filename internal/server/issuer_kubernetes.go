@@ -1,0 +1,115 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/daypass/daypass/identity/kubernetes"
+	"github.com/daypass/daypass/identity/oidc"
+	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/kube"
+	"github.com/daypass/daypass/secret"
+	target "github.com/daypass/daypass/target/kubernetes"
+)
+
+// kubernetesIssuers is the kind of issuers that are Kubernetes clusters.
+func kubernetesIssuers() issuerKind {
+	return issuerKind{
+		IssuerKind: access.IssuerKind{Settings: decode[kubernetes.Settings], Vocabulary: kubernetes.Kind},
+		open:       openKubernetesIssuer,
+		files:      kubernetesIssuerFiles,
+	}
+}
+
+func readKubernetesIssuer(issuer access.Issuer) (settings kubernetes.Settings, err error) {
+	if err = json.Unmarshal(issuer.Settings, &settings); err != nil {
+		err = fmt.Errorf("read the settings of issuer %q: %w", issuer.Name, err)
+	}
+	return settings, err
+}
+
+// kubernetesIssuerFiles are the certificates. The token is read again for each request, so that one that was replaced
+// makes no new issuer.
+func kubernetesIssuerFiles(issuer access.Issuer) (named []reference, err error) {
+	settings, err := readKubernetesIssuer(issuer)
+	if settings.CA.File != "" {
+		named = append(named, reference{settings.CA.File, true})
+	}
+	if settings.API != nil && settings.API.CA.File != "" {
+		named = append(named, reference{settings.API.CA.File, true})
+	}
+	return named, err
+}
+
+func openKubernetesIssuer(order issuerOrder) (openIssuer, error) {
+	issuer := order.config
+	settings, err := readKubernetesIssuer(issuer)
+	if err != nil {
+		return openIssuer{}, err
+	}
+	cfg := oidc.Config{
+		Name: issuer.Name, URL: issuer.URL, Audience: cmp.Or(settings.Audience, order.audience),
+		Keys: order.keys, Now: order.now, Log: order.log,
+	}
+	var api *kube.Client
+	if a := settings.API; a != nil {
+		if api, err = connectCluster(order.secrets, a.URL, a.CA.File, a.Token.File, a.InCluster); err != nil {
+			return openIssuer{}, fmt.Errorf("issuer %q: %w", issuer.Name, err)
+		}
+		cfg.Source = func(ctx context.Context) (oidc.KeySet, error) {
+			jwks, err := api.Keys(ctx)
+			return oidc.KeySet{JWKS: jwks, MaxAge: -1}, err
+		}
+	} else if settings.CA.File != "" {
+		if cfg.CA, err = order.secrets.certificates(settings.CA.File); err != nil {
+			return openIssuer{}, fmt.Errorf("ca of issuer %q: %w", issuer.Name, err)
+		}
+	}
+	tokens, err := oidc.New(cfg)
+	if err != nil {
+		return openIssuer{}, err
+	}
+	v, err := kubernetes.New(kubernetes.Config{Name: issuer.Name, Audience: cfg.Audience, Tokens: tokens, API: api})
+	return openIssuer{tokens: v, run: tokens.Run, status: tokens.Status}, err
+}
+
+// connectCluster returns a connection with a token from a file, which is read for each request: clusters replace the
+// tokens of pods, and whoever else replaces one needs to tell nobody.
+func connectCluster(s secrets, url, ca, token string, inCluster bool) (*kube.Client, error) {
+	cfg := kube.Config{URL: url, Token: clusterToken(s, token, inCluster)}
+	var err error
+	switch {
+	case inCluster:
+		cfg.URL = target.InClusterURL
+		cfg.CA, err = podFile("ca.crt")
+	case ca != "":
+		cfg.CA, err = s.certificates(ca)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return kube.New(cfg)
+}
+
+// clusterToken reads a token below secrets_dir, or that of the pod that we run in.
+func clusterToken(s secrets, name string, inCluster bool) func() (secret.Text, error) {
+	if !inCluster {
+		return func() (secret.Text, error) { return s.text(name) }
+	}
+	return func() (secret.Text, error) {
+		text, err := podFile("token")
+		return secret.New(string(text)), err
+	}
+}
+
+func podFile(name string) ([]byte, error) {
+	text, err := os.ReadFile(filepath.Join(target.InClusterDir, name))
+	if err != nil {
+		return nil, fmt.Errorf("in_cluster is for a Daypass that runs in a pod of the cluster: %w", err)
+	}
+	return text, nil
+}
