@@ -19,7 +19,6 @@ const floors = `
 1 dpop                      proofs that a caller holds a key: made and verified
 1 internal/fault            errors with kinds
 1 internal/keyring          the master key and what is sealed under it
-1 internal/kube             the requests that Daypass makes of a Kubernetes API server
 1 internal/lease            the life of a lease: states, events, one table
 1 internal/source           text with positions: strict YAML, errors with excerpts
 
@@ -27,18 +26,17 @@ const floors = `
 2 identity/oidc             tokens of an OpenID Connect issuer
 2 identity/aws              signed requests of AWS workloads, which STS vouches for
 2 identity/mtls             client certificates of a named authority
-2 identity/kubernetes       service account tokens of a Kubernetes cluster
 2 identity/identitytest     conformance suite that every verifier passes
 2 target                    target and its duties
 2 target/oidctoken          tokens of our own issuer
 2 target/postgres           PostgreSQL logins
-2 target/kubernetes         tokens of Kubernetes service accounts
 2 target/targettest         conformance suite that every target passes, and a target in memory
 2 client                    Go SDK: acquire, hold, release, watch
 2 client/aws                evidence of AWS credentials for the SDK
 2 internal/access           the access configuration: parsing, validation, immutable revisions
 2 internal/location         countries and subdivisions of addresses, by a file in MaxMind's format
 2 internal/issuer           Daypass as an issuer: keys that sign tokens for others
+2 internal/kube             the requests that Daypass makes of a Kubernetes API server
 2 internal/store            leases and ledger entries in one transaction
 2 internal/store/sqlite     the embedded dialect
 2 internal/store/postgres   the dialect of a PostgreSQL database that several processes share
@@ -48,7 +46,9 @@ const floors = `
 2 internal/testbed          real servers for tests, demo and benchmarks
 2 internal/testissuer       a real OpenID Connect issuer for tests, demo and benchmarks
 
+3 identity/kubernetes       service account tokens of a Kubernetes cluster
 3 identity/spiffe           SPIFFE identities of a trust domain, as tokens and as certificates
+3 target/kubernetes         tokens of Kubernetes service accounts
 3 internal/policy           the policy decision point, pure
 3 internal/revoker          drives every lease that must end to revoked; reconciles targets with the store
 3 internal/agent            workload side: find evidence, acquire, renew, hand over
