@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"net/http"
@@ -64,6 +65,19 @@ func (c *Client) Status(ctx context.Context) (api.Status, error) {
 // RotateKey has the server replace the key that signs its ledger, and returns the new one.
 func (c *Client) RotateKey(ctx context.Context) (api.KeyRotation, error) {
 	return ask[api.KeyRotation](ctx, c, "rotate the ledger's key", call{method: http.MethodPost, path: "/v1/keys/rotate"})
+}
+
+// RotateIssuer has the server sign the tokens of its own issuer with the next keys; with withdraw, because keys were
+// stolen, with fresh ones, and take all others out of the documents that verifiers read.
+func (c *Client) RotateIssuer(ctx context.Context, withdraw bool) (api.IssuerRotation, error) {
+	return ask[api.IssuerRotation](ctx, c, "rotate the issuer's keys",
+		call{method: http.MethodPost, path: "/v1/keys/issuer/rotate", body: api.IssuerRotationRequest{Withdraw: withdraw}})
+}
+
+// IssuerDocument returns one of the documents of the server's own issuer, by its path: what verifiers read.
+func (c *Client) IssuerDocument(ctx context.Context, path string) ([]byte, error) {
+	text, err := ask[json.RawMessage](ctx, c, "read "+path, call{method: http.MethodGet, path: path, safe: true})
+	return text, err
 }
 
 // CheckTarget has the server try its administrator's credential at a target.

@@ -10,10 +10,11 @@ import (
 )
 
 // Credential is what opens the target. Its fields are named in the API reference, per type; those of "postgres"
-// are username, password, host, port, database, sslmode, sslrootcert and url.
+// are username, password, host, port, database, sslmode, sslrootcert and url, those of "oidc-token" token, audience,
+// subject, issuer and expires_at.
 //
 // A field is public when it is a number or a boolean or one of: username, host, port, database, sslmode,
-// sslrootcert, sslnegotiation, endpoint, region, principal, expires_at. EVERY other field is secret, also one
+// sslrootcert, sslnegotiation, endpoint, region, principal, expires_at, audience, subject, issuer. EVERY other field is secret, also one
 // that a newer server adds and this package has never heard of.
 type Credential struct {
 	// Type is the kind of target, such as "postgres".
@@ -28,7 +29,7 @@ type Credential struct {
 func isPublicName(name string) bool {
 	switch name {
 	case "username", "host", "port", "database", "sslmode", "sslrootcert", "sslnegotiation",
-		"endpoint", "region", "principal", "expires_at":
+		"endpoint", "region", "principal", "expires_at", "audience", "subject", "issuer":
 		return true
 	}
 	return false

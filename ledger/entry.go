@@ -44,6 +44,7 @@ const (
 	TargetStray     Event = "target.stray"     // a target held a credential without a living lease
 	TargetMissing   Event = "target.missing"   // a target lacked the credential of a living lease
 	TargetRotated   Event = "target.rotated"   // the credential that Daypass uses at a target changed
+	IssuerRotated   Event = "issuer.rotated"   // other keys sign the tokens of our own issuer
 )
 
 // Events lists all events.
@@ -51,6 +52,7 @@ func Events() []Event {
 	return []Event{
 		LeasePending, LeaseActive, LeaseRenewed, LeaseRevoking, LeaseRevoked, LockPlaced, LockLifted, AccessActivated,
 		DecisionDenied, LedgerOpened, LedgerRotated, Boot, Epoch, TargetStray, TargetMissing, TargetRotated,
+		IssuerRotated,
 	}
 }
 
@@ -72,7 +74,7 @@ type Entry struct {
 	// salt erases it, and the tree still verifies.
 	Commitment Hash
 	Count      int64  // how many, where the entry stands for several; a boot or epoch's number
-	Key        string // the verifier key that a rotation introduces
+	Key        string // what a rotation introduces: a verifier key, or what the IDs of an issuer's keys begin with
 }
 
 // idEncoding is base32 in lower case without padding.
@@ -169,7 +171,7 @@ func (e Entry) lacks() (name string, absent bool) {
 		return "target", e.Target == ""
 	case e.Event == AccessActivated:
 		return "revision", e.Revision == ""
-	case e.Event == LedgerRotated:
+	case e.Event == LedgerRotated || e.Event == IssuerRotated:
 		return "key", e.Key == ""
 	}
 	return "", false

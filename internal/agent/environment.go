@@ -38,9 +38,13 @@ func NeedsFile(c client.Credential) string { return c.Public("sslrootcert") }
 // was written.
 //
 // A postgres credential sets PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE, PGSSLROOTCERT (a file)
-// and DATABASE_URL.
+// and DATABASE_URL. An oidc-token credential sets OIDC_TOKEN.
 func Variables(prefix string, c client.Credential, file string) ([]Variable, error) {
-	if c.Type != "postgres" {
+	switch c.Type {
+	case "postgres":
+	case "oidc-token":
+		return []Variable{{prefix + "OIDC_TOKEN", c.Secret("token")}}, nil
+	default:
 		return nil, fmt.Errorf("no variables are known for a credential of type %q", c.Type)
 	}
 	var all []Variable

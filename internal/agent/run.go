@@ -335,8 +335,14 @@ func (r Run) release(leases []*client.Lease) {
 	var all sync.WaitGroup
 	for _, lease := range leases {
 		all.Go(func() {
-			info, err := lease.Release(ctx, proofWait)
+			wait, bounded := proofWait, lease.Info().Revocation == "bounded"
+			if bounded {
+				wait = 0 // there is no proof before its time is up
+			}
+			info, err := lease.Release(ctx, wait)
 			switch {
+			case err == nil && bounded:
+				r.Tell(fmt.Sprintf("lease %s released; nobody can pull its credential, which lives until %s", info.ID, info.ExpiresAt))
 			case err != nil:
 				r.Tell(fmt.Sprintf("%v; it ends by itself at %s", err, info.ExpiresAt))
 			case info.State != "revoked":

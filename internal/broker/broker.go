@@ -24,6 +24,7 @@ import (
 	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/fault"
+	"github.com/daypass/daypass/internal/issuer"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/revoker"
 	"github.com/daypass/daypass/internal/store"
@@ -38,6 +39,7 @@ type Config struct {
 	Clock   *revoker.Clock
 	Builder Builder
 	NewKey  NewKey
+	Issuer  *issuer.Issuer // nil: we are none
 	Limits  Limits
 	Tracer  *trace.Tracer // nil: nothing is traced
 	Admins  []string      // names of the issuers whose principals may administer, where policies permit
@@ -99,6 +101,7 @@ type Broker struct {
 	clock    *revoker.Clock
 	builder  Builder
 	newKey   NewKey
+	issuer   *issuer.Issuer
 	limits   Limits
 	admins   map[string]bool
 	tracer   *trace.Tracer
@@ -126,6 +129,7 @@ func New(cfg Config) *Broker {
 		clock:    cfg.Clock,
 		builder:  cfg.Builder,
 		newKey:   cfg.NewKey,
+		issuer:   cfg.Issuer,
 		limits:   cfg.Limits,
 		admins:   map[string]bool{},
 		tracer:   cfg.Tracer,

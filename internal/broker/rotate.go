@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 
+	"github.com/daypass/daypass/internal/issuer"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/store"
 )
@@ -37,4 +38,13 @@ func (b *Broker) RotateKey(ctx context.Context, c Caller) (done Rotated, err err
 	}
 	b.logOf(who.origin).Warn("the ledger's key was rotated", "key", done.Key, "by", who.name, "entry", done.Entry)
 	return done, nil
+}
+
+// RotateIssuer makes the next keys sign the tokens of our issuer, or withdraws all keys where they were stolen.
+func (b *Broker) RotateIssuer(ctx context.Context, c Caller, withdraw bool) (issuer.Rotated, error) {
+	who, err := b.administer(ctx, c, policy.Configure)
+	if err != nil {
+		return issuer.Rotated{}, err
+	}
+	return b.issuer.Rotate(ctx, issuer.Rotation{By: who.name, Withdraw: withdraw})
 }

@@ -27,6 +27,7 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/issuer"
 	"github.com/daypass/daypass/internal/revoker"
 	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/internal/trace"
@@ -38,6 +39,8 @@ type Config struct {
 	Fleet   *revoker.Fleet // for the checks of targets
 	Store   *store.Store   // the ledger is read from it, and nothing else
 	Metrics prometheus.Gatherer
+	// Documents are what our issuer publishes.
+	Documents func(context.Context) ([]issuer.Document, error)
 	// Status tells how the broker and its parts are doing; who may ask is checked before.
 	Status func(context.Context) (api.Status, error)
 	// Ready returns why no lease can be acquired now, a sentence each; nothing when it can.

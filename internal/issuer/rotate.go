@@ -133,13 +133,12 @@ func (i *Issuer) tend(ctx context.Context) error {
 	if now.Before(k.signing().signs.Add(i.cfg.Rotate)) || now.Before(k.next().made.Add(Ahead)) {
 		return nil
 	}
-	done, err := i.turn(ctx, k, Rotation{By: bySchedule}, now)
+	_, err = i.turn(ctx, k, Rotation{By: bySchedule}, now)
 	if errors.Is(err, ErrSwapped) {
 		return nil // another server was first
 	}
 	if err != nil {
 		return err
 	}
-	i.cfg.Log.Info("the keys of our issuer were rotated", "signing", done.Signing, "next", done.Next)
 	return i.publish(i.held.Load())
 }

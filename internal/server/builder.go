@@ -13,6 +13,7 @@ import (
 
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/issuer"
 	"github.com/daypass/daypass/internal/lease"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/revoker"
@@ -29,6 +30,7 @@ type builder struct {
 	store   *store.Store
 	fleet   *revoker.Fleet
 	revoker *revoker.Revoker
+	issuer  *issuer.Issuer
 	log     *slog.Logger
 
 	others peers
@@ -134,7 +136,7 @@ func (b *builder) put(ctx context.Context, t access.Target, draining bool) error
 		old.member.Drain(draining)
 		return nil
 	}
-	order := targetOrder{config: t, boot: b.store.Boot(), peers: b.peers, secrets: b.secrets, log: b.log}
+	order := targetOrder{config: t, boot: b.store.Boot(), peers: b.peers, secrets: b.secrets, log: b.log, issuer: b.issuer, until: b.until, now: b.issuers.now}
 	if order.known, err = b.settled(ctx, t.Name); err != nil {
 		return err
 	}
@@ -157,6 +159,19 @@ func (b *builder) put(ctx context.Context, t access.Target, draining bool) error
 	b.fleet.Put(member)
 	b.deployed[t.Name] = deployed{print, member, opened.close}
 	return nil
+}
+
+// until tells until when a credential that was handed out for a lease lives; the zero time where none was: of a lease
+// that never became active nobody holds the credential.
+func (b *builder) until(ctx context.Context, id string) (until time.Time, err error) {
+	err = b.store.View(ctx, func(tx *store.Tx) error {
+		l, err := tx.Lease(lease.ID(id))
+		if err == nil && l.Revocation != "" {
+			until = l.NativeUntil
+		}
+		return err
+	})
+	return until, err
 }
 
 // settled reports whether a credential that was handed out may live at a target. Of a lease that never became

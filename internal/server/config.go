@@ -57,6 +57,9 @@ type Config struct {
 	TimeZones []string `yaml:"time_zones"`
 	// Limits bound what one principal may do. Roles may be narrower.
 	Limits Limits `yaml:"limits"`
+	// Issuer is Daypass as an issuer: its tokens, which roles of the kind oidc-token and clouds get, are verified by
+	// others.
+	Issuer Issuer `yaml:"issuer"`
 	// Postgres says what access files may ask of PostgreSQL targets.
 	Postgres Postgres `yaml:"postgres"`
 	// Retention says how long what has ended is kept. The ledger is kept for ever.
@@ -94,6 +97,23 @@ type Limits struct {
 	// AcquireRate is how often a principal may acquire, such as 10/s or 90/m, with bursts of one second; 10/s
 	// unless given.
 	AcquireRate Rate `yaml:"acquire_rate"`
+}
+
+// Issuer is the section issuer.
+type Issuer struct {
+	// URL is what others know our issuer by, https and without a slash at its end: below it stand
+	// /.well-known/openid-configuration and /.well-known/jwks.json. The field url unless given. Give another where a
+	// bucket or web server holds copies of the two, so that this server needs no address that all can reach.
+	URL string `yaml:"url"`
+	// Algorithm signs tokens of roles that ask for none: RS256, which all verifiers know, or ES256, which costs a
+	// thirtieth. RS256 unless given.
+	Algorithm string `yaml:"algorithm"`
+	// Rotate is how long keys sign before the next ones do, which were published since the rotation before; 30d
+	// unless given, a day at least.
+	Rotate Period `yaml:"rotate"`
+	// Publish is a directory that the server keeps copies of the two documents in, each at its path, for a bucket or
+	// web server to serve. It must exist. None unless given.
+	Publish string `yaml:"publish"`
 }
 
 // Postgres is the section postgres. What is here is for those who run the server to allow, not for those who write
@@ -207,6 +227,7 @@ func (c *Config) fill() {
 		{&c.Store, "sqlite:///var/lib/daypass/daypass.db"},
 		{&c.MasterKey, "file:///var/lib/daypass/master.key"},
 		{&c.SecretsDir, "/etc/daypass/secrets"},
+		{&c.Issuer.Algorithm, "RS256"},
 		{&c.Log.Level, "info"},
 		{&c.Log.Format, "json"},
 	}
@@ -222,6 +243,9 @@ func (c *Config) fill() {
 		c.Limits.AcquireRate = 10
 	}
 	const day = Period(24 * time.Hour)
+	if c.Issuer.Rotate == 0 {
+		c.Issuer.Rotate = 30 * day
+	}
 	if c.Retention.Leases == 0 {
 		c.Retention.Leases = 90 * day
 	}

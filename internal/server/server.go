@@ -28,6 +28,7 @@ import (
 
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/httpapi"
+	"github.com/daypass/daypass/internal/issuer"
 	"github.com/daypass/daypass/internal/keyring"
 	"github.com/daypass/daypass/internal/revoker"
 	"github.com/daypass/daypass/internal/store"
@@ -58,6 +59,7 @@ type Server struct {
 	fleet    *revoker.Fleet
 	revoker  *revoker.Revoker
 	builder  *builder
+	issuer   *issuer.Issuer
 	broker   *broker.Broker
 	registry *prometheus.Registry
 	figures  *figures
@@ -137,6 +139,7 @@ func (s *Server) assemble() error {
 	}
 	s.revoker = revoker.New(revoker.Config{Store: s.store, Fleet: s.fleet, Clock: s.clock, Log: s.log})
 	files := secrets{s.cfg.SecretsDir}
+	s.issuer = s.newIssuer()
 	s.builder = &builder{
 		kinds:   withTestKinds(kinds(s.cfg), s.options.Targets),
 		zones:   locations,
@@ -147,6 +150,7 @@ func (s *Server) assemble() error {
 		store:    s.store,
 		fleet:    s.fleet,
 		revoker:  s.revoker,
+		issuer:   s.issuer,
 		log:      s.log,
 		deployed: map[string]deployed{},
 	}
@@ -157,6 +161,7 @@ func (s *Server) assemble() error {
 		Clock:   s.clock,
 		Builder: s.builder,
 		NewKey:  s.newLedgerKey,
+		Issuer:  s.issuer,
 		Limits: broker.Limits{
 			LeasesPerPrincipal: s.cfg.Limits.LeasesPerPrincipal,
 			AcquireRate:        float64(s.cfg.Limits.AcquireRate),
@@ -176,6 +181,7 @@ func (s *Server) assemble() error {
 		Fleet:          s.fleet,
 		Store:          s.store,
 		Metrics:        s.registry,
+		Documents:      s.issuer.Documents,
 		Status:         s.Status,
 		Ready:          s.ready.reasons,
 		TrustedProxies: s.cfg.TrustedProxies,
@@ -202,7 +208,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // under way are answered, then the revoker records what it has under way, then the rest writes what it has
 // counted, then the store is drained, and last what was traced is sent. The first part that fails stops all of them.
 func (s *Server) Run(ctx context.Context) error {
-	err := inOrder(ctx, s.serve, s.revoker.Run, s.keepHouse, s.builder.issuers.run, s.broker.Run, s.store.Run, s.tracer.Run)
+	err := inOrder(ctx, s.serve, s.revoker.Run, s.keepHouse, s.builder.issuers.run, s.issuer.Run, s.broker.Run, s.store.Run, s.tracer.Run)
 	return errors.Join(err, s.close())
 }
 

@@ -6,10 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/issuer"
 	"github.com/daypass/daypass/target"
 	"github.com/daypass/daypass/target/kubernetes"
+	"github.com/daypass/daypass/target/oidctoken"
 	"github.com/daypass/daypass/target/postgres"
 )
 
@@ -45,6 +48,10 @@ type targetOrder struct {
 	known   bool // credentials of ours were made there: a server without our mark is another one
 	secrets secrets
 	log     *slog.Logger
+
+	issuer *issuer.Issuer                                             // signs tokens for those who trust us
+	until  func(ctx context.Context, lease string) (time.Time, error) // until when what was handed out lives; zero: nothing was
+	now    func() time.Time
 }
 
 // openTarget is a target and what ends it.
@@ -69,6 +76,7 @@ func kinds(cfg Config) map[string]kind {
 			files: postgresFiles,
 		},
 		kubernetes.Kind: kubernetesTargets(),
+		oidctoken.Kind:  oidcTokens(),
 	}
 }
 

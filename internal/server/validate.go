@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/issuer"
 	"github.com/daypass/daypass/internal/keyring"
 )
 
@@ -37,6 +38,7 @@ func (c *Config) check(wrong report) {
 			wrong(fmt.Sprintf("postgres.allow_roles[%d]", i), fmt.Sprintf("%q cannot be the name of a role", name), "names at PostgreSQL have 1 to 63 bytes")
 		}
 	}
+	c.checkIssuer(wrong)
 	if c.Traces.OTLP != "" && !isBase(c.Traces.OTLP) {
 		wrong("traces.otlp", fmt.Sprintf("%q is not the base URL of a collector", c.Traces.OTLP), "write it such as http://127.0.0.1:4318, without user, query and v1/traces")
 	}
@@ -67,23 +69,36 @@ func (c *Config) checkAddresses(wrong report) {
 			"add tls: {certificate: /path, key: /path}, or listen on 127.0.0.1 behind a proxy on this machine")
 	}
 	if c.URL != "" {
-		c.checkURL(wrong)
+		checkURL("url", c.URL, wrong)
 	} else if !near {
 		wrong("listen", "url is missing: it is the audience of workload tokens", "add `url: https://…` as clients write it")
 	}
 }
 
-func (c *Config) checkURL(wrong report) {
-	u, err := url.Parse(c.URL)
+// checkURL refuses what cannot be a name of ours in tokens.
+func checkURL(field, text string, wrong report) {
+	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Host == "":
-		wrong("url", "the URL cannot be read", "write it such as https://daypass.example.com")
+		wrong(field, "the URL cannot be read", "write it such as https://daypass.example.com")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		wrong("url", "a URL with user, query or fragment cannot be an audience", "write it such as https://daypass.example.com")
-	case strings.HasSuffix(c.URL, "/"):
-		wrong("url", "the URL ends with a slash: an audience is compared byte for byte", "remove the slash, here and where tokens are asked for")
+		wrong(field, "a URL with user, query or fragment cannot be an audience", "write it such as https://daypass.example.com")
+	case strings.HasSuffix(text, "/"):
+		wrong(field, "the URL ends with a slash: an audience is compared byte for byte", "remove the slash, here and where tokens are asked for")
 	case u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())):
-		wrong("url", "the URL is not https", "plain http is for loopback addresses only")
+		wrong(field, "the URL is not https", "plain http is for loopback addresses only")
+	}
+}
+
+func (c *Config) checkIssuer(wrong report) {
+	if c.Issuer.URL != "" {
+		checkURL("issuer.url", c.Issuer.URL, wrong)
+	}
+	if !slices.Contains(issuer.Algorithms(), issuer.Algorithm(c.Issuer.Algorithm)) {
+		wrong("issuer.algorithm", fmt.Sprintf("there is no algorithm %q", c.Issuer.Algorithm), "write RS256 or ES256")
+	}
+	if c.Issuer.Rotate < Period(24*time.Hour) {
+		wrong("issuer.rotate", "keys sign for a day at least", "write a period such as 30d")
 	}
 }
 
@@ -110,7 +125,7 @@ func (c *Config) checkPaths(wrong report) {
 		wrong("master_key", err.Error(), "write file:/// and an absolute path")
 	}
 	for _, p := range []struct{ field, path string }{
-		{"secrets_dir", c.SecretsDir}, {"access", c.Access}, {"tls.certificate", c.TLS.Certificate}, {"tls.key", c.TLS.Key}, {"socket", c.socket()},
+		{"secrets_dir", c.SecretsDir}, {"access", c.Access}, {"tls.certificate", c.TLS.Certificate}, {"tls.key", c.TLS.Key}, {"socket", c.socket()}, {"issuer.publish", c.Issuer.Publish},
 	} {
 		if p.path != "" && !filepath.IsAbs(p.path) {
 			wrong(p.field, fmt.Sprintf("%q is not an absolute path", p.path), "a server has no working directory to speak of: write the whole path")

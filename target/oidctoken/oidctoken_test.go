@@ -41,7 +41,7 @@ func TestATemplateTakesValuesOfTheHolder(t *testing.T) {
 	}
 }
 
-// THREAT_MODEL promise 41: no claim passes for another subject.
+// THREAT_MODEL, attacks: no claim passes for another subject.
 func TestNoClaimPassesForAnotherSubject(t *testing.T) {
 	d := newDesk(t)
 	honest := d.subject(rights(t, "repo:${claims.repository}:ref:${claims.ref}"), holder(map[string]any{"repository": "acme/orders", "ref": "main"}))
@@ -68,7 +68,7 @@ func TestNoClaimPassesForAnotherSubject(t *testing.T) {
 	}
 }
 
-// THREAT_MODEL promise 41: different values have different subjects.
+// THREAT_MODEL, attacks: different values have different subjects.
 func TestDifferentValuesHaveDifferentSubjects(t *testing.T) {
 	d := newDesk(t)
 	role := rights(t, "repo:${claims.a}-:-${claims.b}")
@@ -134,7 +134,7 @@ func TestClaimsAreFilledAndKeptApart(t *testing.T) {
 	}
 }
 
-// THREAT_MODEL promise 41: what the issuer says of a token is not a claim's to change.
+// THREAT_MODEL, attacks: what the issuer says of a token is not a claim's to change.
 func TestAClaimCannotChangeWhatTheIssuerSays(t *testing.T) {
 	d := newDesk(t)
 	credential, err := d.grant(`{"audience":"sts.example.com","claims":{"note":"${claims.note}"}}`,
