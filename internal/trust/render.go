@@ -1,0 +1,144 @@
+package trust
+
+import (
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"text/template"
+	"unicode"
+
+	"github.com/daypass/daypass/internal/access"
+)
+
+//go:embed templates/*.tmpl
+var templates embed.FS
+
+// Federation is what another side has to know to trust the tokens of one role. All of it goes into files of other
+// languages: [Render] writes it in each so that it stays a text there.
+type Federation struct {
+	Role      string
+	Issuer    string // our URL, `iss` of the tokens
+	Audience  string // `aud`
+	Subject   string // `sub`, the whole of it
+	Algorithm string // RS256 or ES256
+
+	// For AWS alone: names of the session tags that the tokens carry, and whether they carry a source identity.
+	Tags           []string
+	SourceIdentity bool
+}
+
+// Platforms returns the other sides that [Render] knows.
+func Platforms() []string { return []string{"aws", "azure", "gcp", "kubernetes", "vault"} }
+
+// Formats returns the forms that it knows.
+func Formats() []string { return []string{"terraform", "cli"} }
+
+// Render returns what makes a platform trust the tokens of f and no others: as Terraform, or as commands. What only the
+// other side knows, such as an account, is a variable. It refuses what the platform would refuse or read differently.
+func Render(platform, format string, f Federation) (string, error) {
+	if !slices.Contains(Platforms(), platform) || !slices.Contains(Formats(), format) {
+		return "", fmt.Errorf("there is no %s for %q", format, platform)
+	}
+	if err := f.check(platform); err != nil {
+		return "", err
+	}
+	t, err := template.New("").Funcs(template.FuncMap{
+		"hcl": hclString, "json": jsonString, "sh": shellString, "cel": celString, "id": f.identifier,
+		"provider": func() string { return strings.TrimPrefix(f.Issuer, "https://") },
+		"policy":   f.trustPolicy,
+	}).ParseFS(templates, "templates/*.tmpl")
+	if err != nil {
+		return "", fmt.Errorf("templates of trust: %w", err)
+	}
+	var text strings.Builder
+	if err := t.ExecuteTemplate(&text, platform+"-"+format+".tmpl", f); err != nil {
+		return "", fmt.Errorf("render trust for %s: %w", platform, err)
+	}
+	return text.String(), nil
+}
+
+// check refuses what the platform would refuse, or would not compare byte by byte.
+func (f Federation) check(platform string) error {
+	issuer, err := url.Parse(f.Issuer)
+	switch {
+	case err != nil || issuer.Scheme != "https" || issuer.Host == "" || strings.HasSuffix(f.Issuer, "/") || issuer.RawQuery != "" || issuer.Fragment != "" || issuer.User != nil:
+		return fmt.Errorf("%q is no issuer that others can trust: it has to be an https URL without a slash at its end", f.Issuer)
+	case f.Audience == "" || f.Subject == "":
+		return errors.New("the audience or the subject is missing")
+	case !access.ValidName(f.Role):
+		return fmt.Errorf("%q cannot be the name of a role", f.Role)
+	}
+	for _, text := range []string{f.Issuer, f.Audience, f.Subject, f.Role} {
+		if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) || !unicode.IsPrint(r) }) {
+			return fmt.Errorf("%+q has characters that do not show", text)
+		}
+	}
+	switch {
+	case platform == "azure" && f.Algorithm != "RS256":
+		return fmt.Errorf("role %q signs %s, and Entra takes RS256 alone", f.Role, f.Algorithm)
+	case platform == "gcp" && len(f.Subject) > 127:
+		return fmt.Errorf("the subject has %d bytes, and Google takes 127", len(f.Subject))
+	case (platform == "gcp" || platform == "vault") && (strings.Contains(f.Audience, ",") || strings.HasPrefix(f.Audience, "@") || strings.HasPrefix(f.Subject, "@")):
+		return errors.New("the audience has a comma, or a text begins with @: the command lines there read them as lists and files")
+	case platform == "aws" && strings.ContainsAny(f.Subject+f.Audience, "*?$"):
+		// StringEquals compares them as they are, but a policy variable (${…}) is filled in before.
+		return errors.New("the subject or the audience has *, ? or $, which AWS can read as something else")
+	}
+	return nil
+}
+
+// trustPolicy is the trust policy of an AWS role, with provider as the provider's ARN.
+func (f Federation) trustPolicy(provider string) (string, error) {
+	host := strings.TrimPrefix(f.Issuer, "https://")
+	condition := map[string]any{"StringEquals": map[string]string{host + ":aud": f.Audience, host + ":sub": f.Subject}}
+	if len(f.Tags) > 0 {
+		condition["ForAllValues:StringEquals"] = map[string][]string{"aws:TagKeys": f.Tags}
+	}
+	statement := map[string]any{
+		"Effect": "Allow", "Principal": map[string]string{"Federated": provider}, "Action": f.Actions(), "Condition": condition,
+	}
+	text, err := json.MarshalIndent(map[string]any{"Version": "2012-10-17", "Statement": []any{statement}}, "", "  ")
+	return string(text), err
+}
+
+// Actions are what a token of the role does at AWS: it needs each of them in the trust policy.
+func (f Federation) Actions() []string {
+	actions := []string{"sts:AssumeRoleWithWebIdentity"}
+	if len(f.Tags) > 0 {
+		actions = append(actions, "sts:TagSession")
+	}
+	if f.SourceIdentity {
+		actions = append(actions, "sts:SetSourceIdentity")
+	}
+	return actions
+}
+
+// identifier is the role's name in languages without dashes in names.
+func (f Federation) identifier() string { return strings.ReplaceAll(f.Role, "-", "_") }
+
+// hclString writes a string of Terraform's language: ${ and %{ begin templates there.
+func hclString(text string) string {
+	return strings.NewReplacer("${", "$${", "%{", "%%{").Replace(jsonString(text))
+}
+
+func jsonString(text string) string {
+	var out strings.Builder
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(text) // a string always has a form
+	return strings.TrimSuffix(out.String(), "\n")
+}
+
+// shellString writes a word of a POSIX shell.
+func shellString(text string) string {
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
+
+// celString writes a string of the Common Expression Language, in single quotes.
+func celString(text string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text) + "'"
+}

@@ -1,0 +1,246 @@
+package trust_test
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/daypass/daypass/internal/trust"
+)
+
+var update = flag.Bool("update", false, "write the golden files instead of comparing them")
+
+func deploy() trust.Federation {
+	return trust.Federation{
+		Role: "deploy-prod", Issuer: "https://daypass.example.com", Audience: "sts.amazonaws.com", Subject: "role:deploy-prod", Algorithm: "RS256",
+		Tags: []string{"lease", "principal"}, SourceIdentity: true,
+	}
+}
+
+func TestWhatIsRenderedIsWhatWasReviewed(t *testing.T) {
+	for _, platform := range trust.Platforms() {
+		for _, format := range trust.Formats() {
+			got, err := trust.Render(platform, format, deploy())
+			if err != nil {
+				t.Errorf("%s, %s: %v", platform, format, err)
+				continue
+			}
+			name := filepath.Join("testdata", "render", platform+"."+format)
+			if *update {
+				if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
+			want, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatalf("%v (run the test with -update)", err)
+			}
+			if got != string(want) {
+				t.Errorf("%s, %s: not what %s holds:\n%s", platform, format, name, got)
+			}
+		}
+	}
+}
+
+// hostile are texts that mean something in one of the languages.
+func hostile() []string {
+	return []string{
+		`role:deploy`, `${var.x}`, `%{if true}x%{endif}`, `a"b`, `a'b`, `a\b`, "a`b`", `a$(id)b`, `a;b`, `a"}\n}`, `<<EOF`, `JSON`, `YAML`, `a # b`, `a: b`,
+		`{{.Role}}`, `é`, `a\'b`, `$${x}`, `AWS_ACCOUNT_ID`, `::AWS_ACCOUNT_ID:oidc-provider`, `- x`, `"`, `'`, `\`,
+	}
+}
+
+func TestTextsStayTextsInTerraform(t *testing.T) {
+	for _, text := range hostile() {
+		for _, platform := range trust.Platforms() {
+			f := deploy()
+			f.Subject = text
+			rendered, err := trust.Render(platform, "terraform", f)
+			if platform == "aws" && strings.ContainsAny(text, "*?$") {
+				if err == nil {
+					t.Errorf("AWS would read %q as something else, and it was rendered", text)
+				}
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s with %q: %v", platform, text, err)
+				continue
+			}
+			file, diagnostics := hclsyntax.ParseConfig([]byte(rendered), platform+".tf", hcl.InitialPos)
+			if diagnostics.HasErrors() {
+				t.Errorf("%s with %q: %v in\n%s", platform, text, diagnostics, rendered)
+				continue
+			}
+			if !holds(file.Body.(*hclsyntax.Body), text) {
+				t.Errorf("%s: no constant of it is %q, or ends with it:\n%s", platform, text, rendered)
+			}
+		}
+	}
+}
+
+// holds reports whether a constant of a body is text, or holds it as a string of CEL or behind a prefix.
+func holds(body *hclsyntax.Body, text string) bool {
+	found := false
+	_ = hclsyntax.VisitAll(body, func(node hclsyntax.Node) hcl.Diagnostics {
+		expression, ok := node.(hclsyntax.Expression)
+		if !ok {
+			return nil
+		}
+		if value, diagnostics := expression.Value(nil); !diagnostics.HasErrors() && value.Type() == cty.String && !value.IsNull() {
+			cel := "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text) + "'"
+			found = found || value.AsString() == text || strings.HasSuffix(value.AsString(), ":"+text) || strings.HasSuffix(value.AsString(), " "+cel)
+		}
+		return nil
+	})
+	return found
+}
+
+var heredoc = regexp.MustCompile(`(?ms)<<'(JSON|YAML)'\n(.*?)^(?:JSON|YAML)\n`)
+
+func TestTextsStayTextsInCommands(t *testing.T) {
+	for _, text := range hostile() {
+		for _, platform := range trust.Platforms() {
+			f := deploy()
+			f.Subject = text
+			rendered, err := trust.Render(platform, "cli", f)
+			if err != nil {
+				continue // told apart above
+			}
+			check := exec.Command("sh", "-n")
+			check.Stdin = strings.NewReader(rendered)
+			if out, err := check.CombinedOutput(); err != nil {
+				t.Errorf("%s with %q: %v: %s in\n%s", platform, text, err, out, rendered)
+			}
+			for _, match := range heredoc.FindAllStringSubmatch(rendered, -1) {
+				var document any
+				var err error
+				if match[1] == "JSON" {
+					err = json.Unmarshal([]byte(match[2]), &document)
+				} else {
+					err = yaml.Unmarshal([]byte(match[2]), &document)
+				}
+				if err != nil || !within(document, text) {
+					t.Errorf("%s with %q: %v, or the text is not in it:\n%s", platform, text, err, match[2])
+				}
+			}
+		}
+	}
+}
+
+// within reports whether a string of a document is text, or has it as a string of CEL.
+func within(value any, text string) bool {
+	switch v := value.(type) {
+	case string:
+		return v == text || strings.HasSuffix(v, " '"+strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text)+"'")
+	case []any:
+		for _, element := range v {
+			if within(element, text) {
+				return true
+			}
+		}
+	case map[string]any:
+		for _, element := range v {
+			if within(element, text) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// A shell that runs the commands hands the texts to the tools as they are.
+func TestTheShellHandsTextsOn(t *testing.T) {
+	for _, text := range hostile() {
+		f := deploy()
+		f.Subject = text
+		rendered, err := trust.Render("vault", "cli", f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		recorder := "#!/bin/sh\nfor a; do printf '%s\\n' \"$a\"; done >> " + filepath.Join(dir, "seen") + "\n"
+		if err := os.WriteFile(filepath.Join(dir, "vault"), []byte(recorder), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		command := exec.Command("sh")
+		command.Stdin, command.Dir = strings.NewReader(rendered), dir
+		command.Env = []string{"PATH=" + dir + ":/usr/bin:/bin", "POLICIES=read"}
+		if out, err := command.CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v: %s", text, err, out)
+		}
+		seen, _ := os.ReadFile(filepath.Join(dir, "seen"))
+		if !strings.Contains(string(seen), "\nbound_subject="+text+"\n") {
+			t.Errorf("%q reached the tool as\n%s", text, seen)
+		}
+	}
+}
+
+func TestTheTrustPolicyNamesEveryConditionAndAction(t *testing.T) {
+	rendered, err := trust.Render("aws", "cli", deploy())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var policy struct {
+		Statement []struct {
+			Action    []string
+			Principal struct{ Federated string }
+			Condition map[string]map[string]any
+		}
+	}
+	if err := json.Unmarshal([]byte(heredoc.FindStringSubmatch(rendered)[2]), &policy); err != nil || len(policy.Statement) != 1 {
+		t.Fatal(err, rendered)
+	}
+	s := policy.Statement[0]
+	if got := strings.Join(s.Action, " "); got != "sts:AssumeRoleWithWebIdentity sts:TagSession sts:SetSourceIdentity" {
+		t.Errorf("actions %s", got)
+	}
+	if s.Condition["StringEquals"]["daypass.example.com:sub"] != "role:deploy-prod" || s.Condition["StringEquals"]["daypass.example.com:aud"] != "sts.amazonaws.com" {
+		t.Errorf("conditions %v", s.Condition)
+	}
+	plain := deploy()
+	plain.Tags, plain.SourceIdentity = nil, false
+	rendered, _ = trust.Render("aws", "cli", plain)
+	if strings.Contains(rendered, `"sts:TagSession"`) || strings.Contains(rendered, `"sts:SetSourceIdentity"`) {
+		t.Error("actions that no token of the role needs are allowed")
+	}
+}
+
+func TestWhatThePlatformWouldRefuseIsNotRendered(t *testing.T) {
+	for name, c := range map[string]struct {
+		platform string
+		change   func(*trust.Federation)
+	}{
+		"plain http":               {"aws", func(f *trust.Federation) { f.Issuer = "http://daypass.example.com" }},
+		"a slash at the end":       {"gcp", func(f *trust.Federation) { f.Issuer += "/" }},
+		"a query":                  {"gcp", func(f *trust.Federation) { f.Issuer += "?a=b" }},
+		"no audience":              {"vault", func(f *trust.Federation) { f.Audience = "" }},
+		"no subject":               {"vault", func(f *trust.Federation) { f.Subject = "" }},
+		"ES256 for Entra":          {"azure", func(f *trust.Federation) { f.Algorithm = "ES256" }},
+		"a long subject at Google": {"gcp", func(f *trust.Federation) { f.Subject = strings.Repeat("s", 128) }},
+		"a variable at AWS":        {"aws", func(f *trust.Federation) { f.Subject = "${aws:username}" }},
+		"a wildcard at AWS":        {"aws", func(f *trust.Federation) { f.Subject = "role:*" }},
+		"a line break":             {"kubernetes", func(f *trust.Federation) { f.Subject = "a\nJSON\nrm -rf" }},
+		"what does not show":       {"kubernetes", func(f *trust.Federation) { f.Subject = "a\u202eb" }},
+		"a list of audiences":      {"vault", func(f *trust.Federation) { f.Audience = "a,b" }},
+		"a file":                   {"vault", func(f *trust.Federation) { f.Subject = "@/etc/passwd" }},
+		"a role of another name":   {"vault", func(f *trust.Federation) { f.Role = "a b" }},
+		"another platform":         {"oracle", func(*trust.Federation) {}},
+	} {
+		f := deploy()
+		c.change(&f)
+		if text, err := trust.Render(c.platform, "cli", f); err == nil {
+			t.Errorf("%s: rendered\n%s", name, text)
+		}
+	}
+}
