@@ -57,7 +57,6 @@ type acquisition struct {
 	request   AcquireRequest
 	view      *View
 	principal identity.Principal
-	dues      []due // of the evidence, settled with the record
 	role      access.Role
 	ttl       time.Duration
 	clamped   bool
@@ -84,11 +83,6 @@ func (b *Broker) acquire(ctx context.Context, a *acquisition) (Acquired, error) 
 	if err := b.verify(ctx, a); err != nil {
 		return Acquired{}, err
 	}
-	return b.acquireAs(ctx, a)
-}
-
-// acquireAs goes on for a principal whose evidence is good.
-func (b *Broker) acquireAs(ctx context.Context, a *acquisition) (Acquired, error) {
 	if err := b.rates.take(a.principal.IssuerURL, a.principal.Subject, time.Now()); err != nil {
 		return Acquired{}, err
 	}
@@ -115,7 +109,7 @@ func (b *Broker) acquireAs(ctx context.Context, a *acquisition) (Acquired, error
 func (b *Broker) verify(ctx context.Context, a *acquisition) (err error) {
 	defer b.tracer.Start(&ctx, "verify").End(&err)
 	a.view = b.View()
-	a.principal, a.dues, err = b.identify(ctx, a.view, a.request.Evidence)
+	a.principal, err = b.identify(ctx, a.view, a.request.Evidence)
 	return err
 }
 
@@ -208,9 +202,6 @@ func (b *Broker) record(ctx context.Context, a *acquisition) (err error) {
 	var recorded store.Lease
 	err = b.store.Update(ctx, func(tx *store.Tx) (err error) {
 		if err := b.checkRevision(tx, a.view); err != nil {
-			return err
-		}
-		if err := b.settle(tx, a.dues); err != nil {
 			return err
 		}
 		if err := b.checkLocks(tx, a.lease); err != nil {
