@@ -15,6 +15,7 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/client"
+	"github.com/daypass/daypass/client/aws"
 	"github.com/daypass/daypass/secret"
 )
 
@@ -27,6 +28,7 @@ type Where struct {
 	Server    string                   // the server's URL: the audience of tokens, unless DAYPASS_AUDIENCE is set
 	Getenv    func(name string) string // the process's environment
 	Projected string                   // instead of [ProjectedToken]
+	Maker     string                   // of the machine: the file that names it, instead of that of Linux; for tests
 	HTTP      *http.Client             // for platforms that give tokens over HTTP; nil: one with a timeout
 }
 
@@ -76,12 +78,12 @@ func (e *NoEvidenceError) Hints() []string {
 func (e *NoEvidenceError) Is(target error) bool { return target == client.ErrNoToken }
 
 // Find returns the first evidence that is there: a token file named by the user or by DAYPASS_TOKEN_FILE, a token
-// in DAYPASS_ID_TOKEN (GitLab's id_tokens put it there), GitHub Actions, a projected Kubernetes token. A place
+// in DAYPASS_ID_TOKEN (GitLab's id_tokens put it there), GitHub Actions, a projected Kubernetes token, AWS credentials. A place
 // that was named but does not work is an error of its own when a call asks for the token: what the user named is
 // never passed over.
 func Find(w Where) (Evidence, error) {
 	var looked []Place
-	for _, look := range []func(Where) (Evidence, Place){namedFile, environmentFile, environmentToken, gitHub, projected} {
+	for _, look := range []func(Where) (Evidence, Place){namedFile, environmentFile, environmentToken, gitHub, projected, amazon} {
 		evidence, place := look(w)
 		if evidence.TokenSource != nil {
 			return evidence, nil
@@ -136,6 +138,17 @@ func projected(w Where) (Evidence, Place) {
 		place.Fix = fmt.Sprintf("mount a projected volume with a serviceAccountToken (audience %s, path daypass) at /var/run/secrets/tokens", audience(w))
 	}
 	return Evidence{}, place
+}
+
+// amazon is a workload with AWS credentials, which it keeps: what goes out is a request that they sign. It is last,
+// since a job may hold credentials of AWS for other things.
+func amazon(w Where) (Evidence, Place) {
+	found, ok := aws.Find(aws.Where{Getenv: w.Getenv, Vendor: w.Maker})
+	if !ok {
+		return Evidence{}, Place{Name: "AWS credentials (environment, container, EC2)", Found: "none"}
+	}
+	source := aws.Source{Server: audience(w), Region: found.Region, FIPS: found.FIPS, Credentials: found.Credentials, Now: time.Now}
+	return Evidence{source, found.Origin}, Place{}
 }
 
 // gitHub is a GitHub Actions job that may ask for ID tokens.

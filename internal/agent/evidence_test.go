@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -48,6 +49,27 @@ func TestTheFirstPlaceWithEvidenceIsUsed(t *testing.T) {
 	}
 }
 
+func TestAWSCredentialsSignForTheServerAndComeLast(t *testing.T) {
+	vars := map[string]string{"AWS_ACCESS_KEY_ID": "ASIAEXAMPLEEXAMPLE12", "AWS_SECRET_ACCESS_KEY": "hush", "AWS_REGION": "eu-central-1"}
+	where := agent.Where{Server: "https://daypass.example.com/", Projected: "/nonexistent", Maker: "/nonexistent", Getenv: environ(vars)}
+	evidence, err := agent.Find(where)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := evidence.Token(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := base64.RawURLEncoding.DecodeString(strings.TrimPrefix(token.Reveal(), "dpaws_"))
+	if err != nil || !strings.Contains(string(text), `"X-Daypass-Server":"https://daypass.example.com"`) || !strings.Contains(string(text), "sts.eu-central-1.") || strings.Contains(string(text), "hush") {
+		t.Errorf("got %s, %v", text, err)
+	}
+	vars["DAYPASS_ID_TOKEN"] = "x"
+	if evidence, err = agent.Find(where); err != nil || evidence.Origin != "DAYPASS_ID_TOKEN" {
+		t.Errorf("got %s, %v", evidence.Origin, err)
+	}
+}
+
 func TestAPlaceThatTheUserNamedIsNotPassedOver(t *testing.T) {
 	evidence, err := agent.Find(agent.Where{TokenFile: "/nonexistent", Getenv: environ(map[string]string{"DAYPASS_ID_TOKEN": "x"})})
 	if err != nil {
@@ -60,12 +82,12 @@ func TestAPlaceThatTheUserNamedIsNotPassedOver(t *testing.T) {
 
 func TestWithoutEvidenceEveryPlaceIsListed(t *testing.T) {
 	for platform, hint := range map[string]string{"": "--token-file", "GITHUB_ACTIONS": "id-token: write", "GITLAB_CI": "aud: https://daypass.example.com}", "KUBERNETES_SERVICE_HOST": "audience https://daypass.example.com"} {
-		_, err := agent.Find(agent.Where{Server: "https://daypass.example.com/", Projected: "/nonexistent", Getenv: environ(map[string]string{platform: "true"})})
+		_, err := agent.Find(agent.Where{Server: "https://daypass.example.com/", Projected: "/nonexistent", Maker: "/nonexistent", Getenv: environ(map[string]string{platform: "true"})})
 		none, ok := errors.AsType[*agent.NoEvidenceError](err)
 		if !ok || !errors.Is(err, client.ErrNoToken) {
 			t.Fatalf("got %v", err)
 		}
-		for _, place := range []string{"--token-file", "DAYPASS_TOKEN_FILE", "DAYPASS_ID_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_URL", "/nonexistent"} {
+		for _, place := range []string{"--token-file", "DAYPASS_TOKEN_FILE", "DAYPASS_ID_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_URL", "/nonexistent", "AWS credentials"} {
 			if !strings.Contains(err.Error(), place) {
 				t.Errorf("%s is not listed in %v", place, err)
 			}
