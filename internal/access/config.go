@@ -62,16 +62,17 @@ const KindOIDC = "oidc"
 
 // Issuer is who vouches for workloads.
 type Issuer struct {
-	Name     string
-	Kind     string               // [KindOIDC] or a key of [Kinds].Issuers
-	URL      string               // tells it from every other issuer, for ever: `iss` of its tokens, or its like
-	Preset   string               // empty for a generic issuer
-	OIDC     OIDC                 // of kind oidc
-	Settings json.RawMessage      // of other kinds: canonical JSON of what [IssuerKind].Settings returned
-	Type     string               // Cedar type of its principals, such as "GitHub::Workload"
-	Claims   map[string]ClaimType // what policies may ask of its principals
-	Run      []string             // claims that together name the run that evidence belongs to
-	Place    source.Place         // where the file says so
+	Name      string
+	Kind      string               // [KindOIDC] or a key of [Kinds].Issuers
+	URL       string               // tells it from every other issuer, for ever: `iss` of its tokens, or its like
+	Preset    string               // empty for a generic issuer
+	OIDC      OIDC                 // of kind oidc
+	Settings  json.RawMessage      // of other kinds: canonical JSON of what [IssuerKind].Settings returned
+	Type      string               // Cedar type of its principals, such as "GitHub::Workload"
+	Claims    map[string]ClaimType // what policies may ask of its principals
+	SingleUse bool                 // its evidence is good once, by its ID, such as the `jti` of tokens
+	Run       []string             // claims that together name the run that evidence belongs to
+	Place     source.Place         // where the file says so
 }
 
 // OIDC is how tokens of an issuer are checked.

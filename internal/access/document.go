@@ -28,9 +28,10 @@ type issuerDocument struct {
 }
 
 type oidcDocument struct {
-	URL      string `yaml:"url"`
-	Audience string `yaml:"audience"`
-	CAFile   string `yaml:"ca_file"`
+	URL       string `yaml:"url"`
+	Audience  string `yaml:"audience"`
+	CAFile    string `yaml:"ca_file"`
+	SingleUse bool   `yaml:"single_use"`
 }
 
 type targetDocument struct {
@@ -97,7 +98,8 @@ func (b *builder) issuer(section *source.Section) {
 func (b *builder) oidcIssuer(section *source.Section, doc issuerDocument, err error, issuer *Issuer) bool {
 	report := b.reporter(section)
 	if doc.OIDC != nil {
-		issuer.OIDC = OIDC(*doc.OIDC)
+		issuer.OIDC = OIDC{URL: doc.OIDC.URL, Audience: doc.OIDC.Audience, CAFile: doc.OIDC.CAFile}
+		issuer.SingleUse = doc.OIDC.SingleUse
 	}
 	preset, ok := PresetOf(doc.Preset)
 	switch {
@@ -141,6 +143,9 @@ func (b *builder) otherIssuer(section *source.Section, doc issuerDocument, issue
 	identified, ok := value.(interface{ URL(issuer string) string })
 	if text == nil || !ok {
 		return false
+	}
+	if once, ok := value.(interface{ SingleUse() bool }); ok {
+		issuer.SingleUse = once.SingleUse()
 	}
 	vocabulary, _ := PresetOf(kind.Vocabulary)
 	issuer.URL, issuer.Settings = identified.URL(issuer.Name), text

@@ -35,6 +35,7 @@ var revealers = map[string]string{
 	"internal/server":         "hands administrators' credentials to targets and tokens to verifiers",
 	"internal/kube":           "sends its credential to the API server, and tokens to be reviewed",
 	"identity/oidc":           "verifies tokens",
+	"internal/accesstoken":    "verifies tokens of our own",
 	"internal/issuer":         "verifies tokens of its own",
 	"identity/aws":            "takes the signed request out of the evidence",
 	"identity/identitytest":   "builds bad tokens from good ones",

@@ -57,6 +57,7 @@ type acquisition struct {
 	request   AcquireRequest
 	view      *View
 	principal identity.Principal
+	dues      []due // of the evidence, settled with the record
 	role      access.Role
 	ttl       time.Duration
 	clamped   bool
@@ -69,10 +70,14 @@ type acquisition struct {
 
 // Acquire makes a credential that did not exist before, for the workload that the evidence speaks for.
 func (b *Broker) Acquire(ctx context.Context, request AcquireRequest) (Acquired, error) {
-	a := &acquisition{request: request}
+	return b.acquireTraced(ctx, &acquisition{request: request}, b.acquire)
+}
+
+// acquireTraced measures and traces an acquisition, from the step where it begins.
+func (b *Broker) acquireTraced(ctx context.Context, a *acquisition, acquire func(context.Context, *acquisition) (Acquired, error)) (Acquired, error) {
 	begun := time.Now()
 	span := b.tracer.Serve(&ctx, "acquire")
-	acquired, err := b.acquire(ctx, a)
+	acquired, err := acquire(ctx, a)
 	b.figures.acquired(a.role.Target, err, time.Since(begun))
 	a.describe(span)
 	span.End(&err)
@@ -83,6 +88,11 @@ func (b *Broker) acquire(ctx context.Context, a *acquisition) (Acquired, error) 
 	if err := b.verify(ctx, a); err != nil {
 		return Acquired{}, err
 	}
+	return b.acquireAs(ctx, a)
+}
+
+// acquireAs goes on for a principal whose evidence is good.
+func (b *Broker) acquireAs(ctx context.Context, a *acquisition) (Acquired, error) {
 	if err := b.rates.take(a.principal.IssuerURL, a.principal.Subject, time.Now()); err != nil {
 		return Acquired{}, err
 	}
@@ -109,7 +119,7 @@ func (b *Broker) acquire(ctx context.Context, a *acquisition) (Acquired, error) 
 func (b *Broker) verify(ctx context.Context, a *acquisition) (err error) {
 	defer b.tracer.Start(&ctx, "verify").End(&err)
 	a.view = b.View()
-	a.principal, err = b.identify(ctx, a.view, a.request.Evidence)
+	a.principal, a.dues, err = b.identify(ctx, a.view, a.request.Evidence)
 	return err
 }
 
@@ -204,6 +214,9 @@ func (b *Broker) record(ctx context.Context, a *acquisition) (err error) {
 		if err := b.checkRevision(tx, a.view); err != nil {
 			return err
 		}
+		if err := b.settle(tx, a.dues); err != nil {
+			return err
+		}
 		if err := b.checkLocks(tx, a.lease); err != nil {
 			return err
 		}
@@ -240,9 +253,9 @@ func (b *Broker) record(ctx context.Context, a *acquisition) (err error) {
 
 // draft makes the row that record will write.
 func (a *acquisition) draft(b *Broker) error {
-	claims, err := json.Marshal(a.principal.Claims)
+	claims, err := encodeClaims(a.principal)
 	if err != nil {
-		return fmt.Errorf("encode the claims of %s: %w", a.principal.Name(), err)
+		return err
 	}
 	now := b.clock.Now()
 	id := lease.NewID(now.Unix())
@@ -273,6 +286,14 @@ func (a *acquisition) draft(b *Broker) error {
 	}
 	a.decision.Lease = string(a.lease.ID)
 	return nil
+}
+
+func encodeClaims(p identity.Principal) ([]byte, error) {
+	claims, err := json.Marshal(p.Claims)
+	if err != nil {
+		return nil, fmt.Errorf("encode the claims of %s: %w", p.Name(), err)
+	}
+	return claims, nil
 }
 
 // runOf returns what the workload's platform calls its run, where it is known of the issuer.
@@ -306,13 +327,22 @@ func (b *Broker) checkRevision(tx *store.Tx, view *View) error {
 	return nil
 }
 
-// checkLocks refuses a lease that an active lock matches.
+// checkLocks refuses a lease that an active lock matches, by its principal or by one who acts for it.
 func (b *Broker) checkLocks(tx *store.Tx, l store.Lease) error {
-	lock, found, err := tx.MatchingLock(l, b.clock.Now())
-	if err != nil || !found {
+	holders, err := withActors(l)
+	if err != nil {
 		return err
 	}
-	return &deniedError{effect: "lock", text: fmt.Sprintf("a lock is in force: %s", lock.Reason)}
+	for _, holder := range holders {
+		lock, found, err := tx.MatchingLock(holder, b.clock.Now())
+		if err != nil {
+			return err
+		}
+		if found {
+			return &deniedError{effect: "lock", text: fmt.Sprintf("a lock is in force: %s", lock.Reason)}
+		}
+	}
+	return nil
 }
 
 // checkLimits counts live leases, this one not yet among them.
@@ -453,40 +483,4 @@ func endedMeanwhile(tx *store.Tx, id lease.ID) error {
 		return err
 	}
 	return &deniedError{effect: "ended", text: fmt.Sprintf("the lease was ended while it was being granted: %s", current.Reason)}
-}
-
-// abandon ends a lease whose credential reaches nobody. When even that cannot be recorded, the row is still
-// pending or active, and the revoker ends it at its expiry or at the next start.
-func (b *Broker) abandon(ctx context.Context, a *acquisition, reason lease.Reason) {
-	if err := b.endLease(ctx, a.lease.ID, reason); err != nil {
-		b.logOf(a.request.Origin).Error("end a lease that was not handed out", "lease", a.lease.ID, "target", a.lease.Target, "err", err)
-	}
-}
-
-// Undelivered ends a lease whose answer could not be written.
-func (b *Broker) Undelivered(ctx context.Context, id lease.ID) {
-	if err := b.endLease(context.WithoutCancel(ctx), id, lease.Undelivered); err != nil {
-		b.log.Error("end a lease whose answer could not be written", "lease", id, "err", err)
-	}
-}
-
-// endLease moves a lease to revoking unless it has ended already.
-func (b *Broker) endLease(ctx context.Context, id lease.ID, reason lease.Reason) error {
-	ctx, cancel := context.WithTimeout(ctx, recordTime)
-	defer cancel()
-	var ended string
-	err := b.store.Update(ctx, func(tx *store.Tx) error {
-		current, err := tx.Lease(id)
-		if err != nil || !current.State.MayLive() || current.State == lease.Revoking {
-			return err
-		}
-		ended = current.Target
-		_, err = tx.Move(&current, lease.Ended, store.Why{Reason: reason, Now: b.clock.Now()})
-		return err
-	})
-	if err == nil && ended != "" {
-		b.figures.ended.WithLabelValues(string(reason)).Inc()
-		b.revoker.Wake(ended)
-	}
-	return err
 }

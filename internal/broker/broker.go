@@ -23,6 +23,7 @@ import (
 
 	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/accesstoken"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/issuer"
 	"github.com/daypass/daypass/internal/policy"
@@ -39,13 +40,15 @@ type Config struct {
 	Clock   *revoker.Clock
 	Builder Builder
 	NewKey  NewKey
-	Issuer  *issuer.Issuer // nil: we are none
+	Issuer  *issuer.Issuer      // nil: we are none
+	Tokens  *accesstoken.Tokens // nil: there are no access tokens
 	Limits  Limits
 	Tracer  *trace.Tracer // nil: nothing is traced
 	Admins  []string      // names of the issuers whose principals may administer, where policies permit
 	// Locate says where an address is: codes of ISO 3166-1 and 3166-2, empty where it does not know. nil: nowhere.
-	Locate func(netip.Addr) (country, subdivision string)
-	Log    *slog.Logger
+	Locate     func(netip.Addr) (country, subdivision string)
+	Conditions string // [ConditionsOff] unless given
+	Log        *slog.Logger
 }
 
 // Limits bound what one principal may do; roles may be narrower.
@@ -95,25 +98,28 @@ func (v *View) recognise(p identity.Principal) (identity.Principal, bool) {
 
 // Broker serves workloads and administrators. Its methods may be called concurrently.
 type Broker struct {
-	store    *store.Store
-	fleet    *revoker.Fleet
-	revoker  *revoker.Revoker
-	clock    *revoker.Clock
-	builder  Builder
-	newKey   NewKey
-	issuer   *issuer.Issuer
-	limits   Limits
-	admins   map[string]bool
-	tracer   *trace.Tracer
-	log      *slog.Logger
-	rates    *rates // of acquisitions
-	renews   *rates // of renewals, by a rate as high
-	renewing busy
-	denials  *denials
-	locate   func(netip.Addr) (country, subdivision string)
-	reports  *rates        // of posture
-	changed  chan struct{} // wakes the reviews; buffered, so that a wake is never lost
-	figures  *figures
+	store      *store.Store
+	fleet      *revoker.Fleet
+	revoker    *revoker.Revoker
+	clock      *revoker.Clock
+	builder    Builder
+	newKey     NewKey
+	issuer     *issuer.Issuer
+	tokens     *accesstoken.Tokens
+	limits     Limits
+	admins     map[string]bool
+	tracer     *trace.Tracer
+	log        *slog.Logger
+	rates      *rates // of acquisitions
+	renews     *rates // of renewals, by a rate as high
+	exchanges  *rates // of exchanges for access tokens, by a rate as high
+	renewing   busy
+	denials    *denials
+	locate     func(netip.Addr) (country, subdivision string)
+	conditions string
+	reports    *rates        // of posture
+	changed    chan struct{} // wakes the reviews; buffered, so that a wake is never lost
+	figures    *figures
 
 	view     atomic.Pointer[View] // the active revision; replaced whole
 	changing chan struct{}        // holds one value while a goroutine changes view
@@ -123,25 +129,28 @@ type Broker struct {
 // New returns a Broker without an access revision: it denies everything until [Broker.Load] or [Broker.Apply].
 func New(cfg Config) *Broker {
 	b := &Broker{
-		store:    cfg.Store,
-		fleet:    cfg.Fleet,
-		revoker:  cfg.Revoker,
-		clock:    cfg.Clock,
-		builder:  cfg.Builder,
-		newKey:   cfg.NewKey,
-		issuer:   cfg.Issuer,
-		limits:   cfg.Limits,
-		admins:   map[string]bool{},
-		tracer:   cfg.Tracer,
-		log:      cfg.Log,
-		rates:    newRates(cfg.Limits.AcquireRate),
-		renews:   newRates(cfg.Limits.AcquireRate),
-		figures:  newFigures(),
-		changing: make(chan struct{}, 1),
-		locate:   cfg.Locate,
-		reports:  newRates(reportsPerAcquire * cfg.Limits.AcquireRate),
-		changed:  make(chan struct{}, 1),
-		stopped:  make(chan struct{}),
+		store:      cfg.Store,
+		fleet:      cfg.Fleet,
+		revoker:    cfg.Revoker,
+		clock:      cfg.Clock,
+		builder:    cfg.Builder,
+		newKey:     cfg.NewKey,
+		issuer:     cfg.Issuer,
+		tokens:     cfg.Tokens,
+		limits:     cfg.Limits,
+		admins:     map[string]bool{},
+		tracer:     cfg.Tracer,
+		log:        cfg.Log,
+		rates:      newRates(cfg.Limits.AcquireRate),
+		renews:     newRates(cfg.Limits.AcquireRate),
+		exchanges:  newRates(cfg.Limits.AcquireRate),
+		figures:    newFigures(),
+		changing:   make(chan struct{}, 1),
+		locate:     cfg.Locate,
+		conditions: cfg.Conditions,
+		reports:    newRates(reportsPerAcquire * cfg.Limits.AcquireRate),
+		changed:    make(chan struct{}, 1),
+		stopped:    make(chan struct{}),
 	}
 	for _, name := range cfg.Admins {
 		b.admins[name] = true
@@ -203,6 +212,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		}
 		b.rates.forget(time.Now())
 		b.renews.forget(time.Now())
+		b.exchanges.forget(time.Now())
 		b.reports.forget(time.Now())
 	}
 }

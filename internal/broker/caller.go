@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/daypass/daypass/identity"
+	"github.com/daypass/daypass/internal/accesstoken"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/lease"
 	"github.com/daypass/daypass/internal/policy"
@@ -30,27 +31,39 @@ type actor struct {
 	holds     lease.ID           // the lease whose token was shown
 	view      *View
 	origin    Origin
+	dues      []due // what has to be settled before anything is done for the actor
 }
 
 // identifyCaller turns a caller into an actor, or refuses it.
 func (b *Broker) identifyCaller(ctx context.Context, c Caller) (actor, error) {
+	who, err := b.meet(ctx, c)
+	if err == nil {
+		err = b.settleNow(ctx, who.dues, c.Evidence.Method == "GET" || c.Evidence.Method == "HEAD")
+	}
+	return who, err
+}
+
+// meet is identifyCaller for who settles what is due in the transaction of what was asked for.
+func (b *Broker) meet(ctx context.Context, c Caller) (actor, error) {
 	who := actor{view: b.View(), origin: c.Origin}
 	switch {
 	case c.Local:
 		who.local, who.name = true, fmt.Sprintf("uid:%d", c.UID)
 		return who, nil
-	case strings.HasPrefix(c.Evidence.Token.Reveal(), tokenPrefix):
+	case isLeaseToken(c.Evidence.Token) && c.Evidence.Scheme != accesstoken.SchemeDPoP:
 		l, err := b.leaseOfToken(ctx, c.Evidence.Token)
 		who.holds, who.name = l.ID, l.Issuer+":"+l.Subject
 		return who, err
 	}
-	principal, err := b.identify(ctx, who.view, c.Evidence)
-	who.principal, who.name = principal, principal.Name()
+	principal, dues, err := b.identify(ctx, who.view, c.Evidence)
+	who.principal, who.name, who.dues = principal, principal.Name(), dues
 	return who, err
 }
 
 // tokenPrefix begins every lease token, so that one is easy to recognise when it leaks.
 const tokenPrefix = "dpl_"
+
+func isLeaseToken(token secret.Text) bool { return strings.HasPrefix(token.Reveal(), tokenPrefix) }
 
 // newToken makes the token of a lease: the prefix, the lease's ID, by which it is found, and 256 random bits.
 func newToken(id lease.ID) secret.Text {

@@ -81,7 +81,7 @@ func (c circumstances) tellPosture(r *policy.Request) error {
 		if !one.found {
 			continue
 		}
-		fields, err := decodeClaims(one.Fields)
+		fields, err := identity.ParseClaims(one.Fields)
 		if err != nil {
 			return err
 		}

@@ -33,8 +33,11 @@ func (b *Broker) CheckAccess(ctx context.Context, c Caller, files access.Files) 
 	if _, err := b.administer(ctx, c, policy.Configure); err != nil {
 		return err
 	}
-	_, err := b.builder.Build(ctx, "", files)
-	return err
+	view, err := b.builder.Build(ctx, "", files)
+	if err != nil {
+		return err
+	}
+	return b.checkConditions(view)
 }
 
 // Apply validates files, keeps them as a revision and activates it. When expected is not empty, the revision
@@ -104,6 +107,9 @@ func (b *Broker) build(ctx context.Context, id string) (*View, error) {
 // activateRevision records the activation and swaps the view. Requests in flight keep the view they began with,
 // and find out at their next record.
 func (b *Broker) activateRevision(ctx context.Context, who actor, view *View, fresh *store.Revision, expected string) (Applied, error) {
+	if err := b.checkConditions(view); err != nil {
+		return Applied{}, err
+	}
 	if err := b.lockView(ctx); err != nil {
 		return Applied{}, err
 	}
@@ -146,6 +152,7 @@ func (b *Broker) serve(ctx context.Context, view *View) ([]string, error) {
 	if err != nil {
 		return notes, err
 	}
+	notes = append(notes, b.openNotes(view)...)
 	before := b.view.Swap(view)
 	b.wakeReviews()
 	withdrawn, err := b.withdrawn(ctx, before, view)

@@ -1,9 +1,7 @@
 package broker
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -128,7 +126,7 @@ type renewal struct {
 // The new bound is recorded before the target is asked, and the new expiry after the target moved its own: a
 // lost answer leaves a lease that ends too early and a credential that the record covers.
 func (b *Broker) Renew(ctx context.Context, c Caller, id lease.ID, ttl time.Duration) (l store.Lease, clamped bool, err error) {
-	who, err := b.identifyCaller(ctx, c)
+	who, err := b.meet(ctx, c)
 	if err != nil {
 		return l, false, err
 	}
@@ -234,7 +232,7 @@ func (b *Broker) decideRenewal(ctx context.Context, r *renewal) (err error) {
 func (r *renewal) holder() (identity.Principal, error) {
 	p := r.who.principal
 	if r.who.holds != "" {
-		claims, err := decodeClaims(r.lease.Claims)
+		claims, err := identity.ParseClaims(r.lease.Claims)
 		if err != nil {
 			return p, err
 		}
@@ -247,42 +245,13 @@ func (r *renewal) holder() (identity.Principal, error) {
 	return p, nil
 }
 
-// decodeClaims reads stored claims as a verifier returns them: whole numbers are int64, others json.Number.
-func decodeClaims(data []byte) (map[string]any, error) {
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.UseNumber()
-	var claims map[string]any
-	if err := decoder.Decode(&claims); err != nil {
-		return nil, fmt.Errorf("read stored claims: %w", err)
-	}
-	for name, value := range claims {
-		claims[name] = wholeNumbers(value)
-	}
-	return claims, nil
-}
-
-func wholeNumbers(value any) any {
-	switch v := value.(type) {
-	case json.Number:
-		if n, err := v.Int64(); err == nil {
-			return n
-		}
-	case []any:
-		for i := range v {
-			v[i] = wholeNumbers(v[i])
-		}
-	case map[string]any:
-		for name := range v {
-			v[name] = wholeNumbers(v[name])
-		}
-	}
-	return value
-}
-
 // bound records how long the credential may live from now on, before the target is asked.
 func (b *Broker) bound(ctx context.Context, r *renewal) error {
 	err := b.store.Update(ctx, func(tx *store.Tx) error {
 		if err := b.checkRevision(tx, r.view); err != nil {
+			return err
+		}
+		if err := b.settle(tx, r.who.dues); err != nil {
 			return err
 		}
 		current, err := b.stillActive(tx, r.lease.ID)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/store"
@@ -104,7 +105,7 @@ func (b *Broker) postureRecord(view *View, source string, report PostureReport, 
 	case report.ReportedAt.Before(now.Add(-age)):
 		return r, fault.New(fault.Invalid, op, fmt.Sprintf("reported_at is longer ago than the %s for which the source is believed", age))
 	}
-	fields, err := decodeClaims(report.Fields)
+	fields, err := identity.ParseClaims(report.Fields)
 	if err != nil || fields == nil {
 		return r, fault.New(fault.Invalid, op, "fields is no JSON object")
 	}

@@ -41,6 +41,7 @@ const (
 	minimum    = dataStart + gcmSize
 	wrapUse    = "daypass/master-key/wrap/v1"
 	idUse      = "daypass/master-key/id/v1"
+	deriveUse  = "daypass/master-key/derive/v1"
 	recordUse  = "daypass/sealed-record/v1"
 	dataKeyUse = "daypass/data-key/v1"
 )
@@ -49,6 +50,7 @@ const (
 type Key struct {
 	id   [idSize]byte
 	wrap func() cipher.AEAD // under a key derived from the master key for wrapping alone
+	root func() []byte      // what [Key.Derive] derives from
 }
 
 // newKey returns the master key with these 32 bytes. It keeps keys derived from them, not the bytes.
@@ -68,10 +70,25 @@ func newKey(master []byte) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
+	root, err := hkdf.Key(sha256.New, master, nil, deriveUse, keySize)
+	if err != nil {
+		return nil, fmt.Errorf("derive the root of derived keys: %w", err)
+	}
 	return &Key{
 		id:   [idSize]byte(id),
 		wrap: func() cipher.AEAD { return wrap },
+		root: func() []byte { return root },
 	}, nil
+}
+
+// Derive returns 32 bytes for a purpose: the same wherever the master key is, so that servers share them without
+// keeping them. They change with the master key: for what may be forgotten, such as codes that are good for minutes.
+func (k *Key) Derive(purpose string) ([]byte, error) {
+	key, err := hkdf.Expand(sha256.New, k.root(), purpose, keySize)
+	if err != nil {
+		return nil, fmt.Errorf("derive a key for %s: %w", purpose, err)
+	}
+	return key, nil
 }
 
 // gcm returns AES-256-GCM that draws its own nonces and puts them first.

@@ -1,0 +1,43 @@
+package broker
+
+import (
+	"fmt"
+
+	"github.com/daypass/daypass/internal/source"
+)
+
+// What is said of policies that permit acquire without a condition.
+const (
+	ConditionsOff     = "off"     // nothing
+	ConditionsWarn    = "warn"    // they are named when a revision becomes active
+	ConditionsRequire = "require" // no such revision becomes active
+)
+
+// checkConditions refuses a view whose policies lack conditions that are required. A revision that is active already
+// serves on: otherwise a change of the server's configuration would shut everybody out.
+func (b *Broker) checkConditions(view *View) error {
+	if b.conditions != ConditionsRequire {
+		return nil
+	}
+	var wrong source.Errors
+	for _, open := range view.Policy.Unconditional() {
+		required := *open
+		required.Message += ", and this server requires one"
+		wrong = append(wrong, &required)
+	}
+	return wrong.Err()
+}
+
+// openNotes names the policies without conditions, for the operator.
+func (b *Broker) openNotes(view *View) []string {
+	open := view.Policy.Unconditional()
+	if b.conditions != ConditionsWarn && b.conditions != ConditionsRequire || len(open) == 0 {
+		return nil
+	}
+	b.log.Warn("policies permit acquire under no condition", "policies", len(open), "first", fmt.Sprintf("%s:%d", open[0].File, open[0].Line))
+	notes := make([]string, len(open))
+	for i, one := range open {
+		notes[i] = fmt.Sprintf("%s:%d: %s", one.File, one.Line, one.Message)
+	}
+	return notes
+}
