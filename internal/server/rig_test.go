@@ -120,7 +120,7 @@ postgres:
 `, r.issuer.URL(), r.admin, r.postgres.Address(), r.database)
 }
 
-func (r *rig) write(t *testing.T, name, text string) {
+func (r *rig) write(t testing.TB, name, text string) {
 	t.Helper()
 	path := filepath.Join(r.dir, name)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {

@@ -1,0 +1,127 @@
+package server_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/testissuer"
+)
+
+// BenchmarkToken is an acquisition where no target is called, by 64 callers: a token in (RS256), verified, decided,
+// recorded in two durable transactions, a token out (ES256) with its receipt; everything but the network. Its floor is
+// what nobody can do without: one verification and one signature.
+func BenchmarkToken(b *testing.B) {
+	const callers = 32 // for each of the two processors that the figures are given for
+	b.Run("floor: one verify, one sign", func(b *testing.B) {
+		work := floor(b)
+		b.SetParallelism(callers)
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				work()
+			}
+		})
+	})
+	b.Run("acquire", func(b *testing.B) {
+		s, tokens := tokenDesk(b)
+		var n atomic.Int64
+		b.SetParallelism(callers)
+		b.ResetTimer()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				request := httptest.NewRequest("POST", "/v1/leases", strings.NewReader(`{"role":"deploy"}`))
+				request.Header.Set("Authorization", "Bearer "+tokens[int(n.Add(1))%len(tokens)])
+				request.Header.Set("Content-Type", "application/json")
+				recorder := httptest.NewRecorder()
+				s.Handler().ServeHTTP(recorder, request)
+				if recorder.Code != 201 {
+					b.Error(recorder.Body)
+					return
+				}
+			}
+		})
+	})
+}
+
+// floor returns the cryptography of one request.
+func floor(b *testing.B) (work func()) {
+	b.Helper()
+	theirs, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ours, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	digest := sha256.Sum256([]byte("a token"))
+	signature, err := rsa.SignPKCS1v15(nil, theirs, crypto.SHA256, digest[:])
+	if err != nil {
+		b.Fatal(err)
+	}
+	return func() {
+		if err := rsa.VerifyPKCS1v15(&theirs.PublicKey, crypto.SHA256, digest[:], signature); err != nil {
+			b.Error(err)
+		}
+		if _, _, err := ecdsa.Sign(rand.Reader, ours, digest[:]); err != nil {
+			b.Error(err)
+		}
+	}
+}
+
+// tokenDesk is a server with a role of the kind oidc-token, and tokens of 64 workloads that may have it.
+func tokenDesk(b *testing.B) (*server.Server, []string) {
+	b.Helper()
+	theirs, err := testissuer.Start(testissuer.Options{Now: time.Now, Algorithm: "RS256"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { theirs.Close() })
+	r := &rig{dir: b.TempDir()}
+	r.write(b, "access/access.yaml", fmt.Sprintf(`{kind: Issuer, name: github, preset: github-actions, oidc: {url: %q}}
+---
+{kind: Target, name: services, oidc-token: {}}
+---
+{kind: Role, name: deploy, target: services, oidc-token: {audience: sts.example.com, algorithm: ES256}}
+`, theirs.URL()))
+	r.write(b, "access/policy.cedar", `permit (principal is GitHub::Workload, action == Action::"acquire", resource == Role::"deploy") when { principal.claims.ref == "refs/heads/main" };`)
+	cfg := server.Config{
+		Listen: "127.0.0.1:0", Socket: "none", SecretsDir: r.dir, Access: filepath.Join(r.dir, "access"),
+		Store: "sqlite://" + filepath.Join(r.dir, "daypass.db"), MasterKey: "file://" + filepath.Join(r.dir, "master.key"),
+		Limits: server.Limits{AcquireRate: 1e6, LeasesPerPrincipal: 1 << 30},
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(b.Context()))
+	if _, err := server.Init(ctx, cfg); err != nil {
+		b.Fatal(err)
+	}
+	s, err := server.New(ctx, cfg, server.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	b.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			b.Error(err)
+		}
+	})
+	var tokens []string
+	for n := range 64 {
+		tokens = append(tokens, theirs.Token(theirs.GitHub(testissuer.Run{Audience: s.URL(), Repository: fmt.Sprintf("acme/orders-%d", n)})))
+	}
+	return s, tokens
+}
