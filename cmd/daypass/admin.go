@@ -18,7 +18,7 @@ import (
 // adminCommands are what administrators use.
 func (a *app) adminCommands() []*cobra.Command {
 	return in("admin", a.leasesCommand(), a.lockCommand(), a.unlockCommand(), a.locksCommand(), a.explainCommand(),
-		a.statusCommand(), a.targetCommand(), a.accessCommand(), a.checkCommand("check"), a.applyCommand("apply"),
+		a.statusCommand(), a.targetCommand(), a.trustCommand(), a.accessCommand(), a.checkCommand("check"), a.applyCommand("apply"),
 		a.schemaCommand(), a.ledgerCommand(), a.keysCommand(), a.issuerCommand())
 }
 

@@ -21,6 +21,7 @@ var templates embed.FS
 // languages: [Render] writes it in each so that it stays a text there.
 type Federation struct {
 	Role      string
+	Target    string // of ours, that the role belongs to
 	Issuer    string // our URL, `iss` of the tokens
 	Audience  string // `aud`
 	Subject   string // `sub`, the whole of it

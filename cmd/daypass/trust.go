@@ -1,0 +1,214 @@
+package main
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/daypass/daypass/client"
+	"github.com/daypass/daypass/internal/issuer"
+	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/trust"
+	"github.com/daypass/daypass/target"
+)
+
+func (a *app) trustCommand() *cobra.Command {
+	c := &cobra.Command{Use: "trust", Short: "make others trust our issuer, and see whether they can", RunE: a.group, Args: cobra.ArbitraryArgs}
+	c.AddCommand(a.renderCommand(), a.trustCheckCommand())
+	return c
+}
+
+// trusted is what is known of a role whose tokens others are to trust.
+type trusted struct {
+	config, access, issuer, subject string
+}
+
+func (t *trusted) addTo(a *app, c *cobra.Command) {
+	a.addConfig(c, &t.config)
+	c.Flags().StringVar(&t.access, "access", "", "`directory` of access files; that of the configuration unless given")
+	c.Flags().StringVar(&t.issuer, "issuer", "", "`URL` of our issuer; that of the configuration unless given")
+	c.Flags().StringVar(&t.subject, "subject", "", "the `subject` of the tokens, where the role's depends on who has it")
+}
+
+// federation reads the role.
+func (t *trusted) federation(c *cobra.Command, role string) (trust.Federation, error) {
+	cfg, err := server.Load(t.config)
+	absent := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)
+	if err != nil && (!absent || c.Flags().Changed("config")) {
+		return trust.Federation{}, err
+	}
+	dir, url := cmp.Or(t.access, cfg.Access), cmp.Or(t.issuer, cfg.Issuer.URL, cfg.URL)
+	switch {
+	case dir == "":
+		return trust.Federation{}, hinted(usageError{"where the access files are is not known", ""}, "--access DIR")
+	case url == "":
+		return trust.Federation{}, hinted(usageError{"the URL of our issuer is not known", ""}, "--issuer https://…, as in `iss` of the tokens")
+	}
+	files, err := readAccess(dir)
+	if err != nil {
+		return trust.Federation{}, err
+	}
+	f, err := server.FederationOf(files, role, url, cmp.Or(cfg.Issuer.Algorithm, "RS256"))
+	if err != nil {
+		return f, err
+	}
+	f.Subject = cmp.Or(t.subject, f.Subject)
+	if strings.Contains(f.Subject, "${") {
+		return f, hinted(usageError{fmt.Sprintf("the subject of role %s depends on who has it: %s", quote(role), f.Subject), ""},
+			"name one: --subject 'repo:acme%2Forders'")
+	}
+	return f, nil
+}
+
+func (a *app) renderCommand() *cobra.Command {
+	t, format := &trusted{}, ""
+	c := &cobra.Command{
+		Use: "render PLATFORM ROLE", Short: "print what makes a platform trust the tokens of a role", Args: exactly("PLATFORM", "ROLE"),
+		Long: wrap(`For aws, azure, gcp, kubernetes and vault (OpenBao too): Terraform, or commands with --format cli. The platform
+			will trust tokens of our issuer with this role's audience and subject, and no others. What only the other side knows is
+			a variable. Nothing is called or changed: review it, and apply it where it belongs.`),
+		Example: `daypass trust render aws deploy > trust.tf
+daypass trust render kubernetes deploy --format cli --issuer https://daypass.example.com --access ./access`,
+		RunE: func(c *cobra.Command, args []string) error {
+			f, err := t.federation(c, args[1])
+			if err != nil {
+				return err
+			}
+			text, err := trust.Render(args[0], format, f)
+			if err != nil {
+				return usageError{err.Error(), c.CommandPath()}
+			}
+			return a.show(map[string]string{"platform": args[0], "format": format, "text": text}, func() { a.printf("%s", cleanLines(text)) })
+		},
+		ValidArgs: trust.Platforms(),
+	}
+	t.addTo(a, c)
+	c.Flags().StringVar(&format, "format", "terraform", "`form`: terraform or cli")
+	return c
+}
+
+// trustCheck is what `daypass trust check` answers.
+type trustCheck struct {
+	Role     string           `json:"role"`
+	Issuer   string           `json:"issuer"`
+	Audience string           `json:"audience"`
+	Subject  string           `json:"subject"`
+	Findings []target.Finding `json:"findings,omitempty"`
+}
+
+func (a *app) trustCheckCommand() *cobra.Command {
+	t, ca := &trusted{}, ""
+	c := &cobra.Command{
+		Use: "check ROLE", Short: "see whether others can verify the tokens of a role", Args: exactly("ROLE"),
+		Long: wrap(`Reads our issuer's two documents as outsiders do, over https from the issuer's URL, and compares them with what
+			the server publishes. Then the server tries the role's target. Exits with 1 when something will not work. What a
+			platform itself makes of a token only the platform can say: what it trusts, it keeps to itself.`),
+		Example: "daypass trust check deploy",
+		RunE: func(c *cobra.Command, args []string) error {
+			f, err := t.federation(c, args[0])
+			if err != nil {
+				return err
+			}
+			outsider, err := outsider(ca)
+			if err != nil {
+				return err
+			}
+			admin, err := a.admin()
+			if err != nil {
+				return err
+			}
+			found, err := a.published(c, admin, outsider, f)
+			if err != nil {
+				return err
+			}
+			return a.reportTrust(trustCheck{f.Role, f.Issuer, f.Audience, f.Subject, append(found, tried(c, admin, f.Target)...)})
+		},
+	}
+	t.addTo(a, c)
+	c.Flags().StringVar(&ca, "issuer-ca", "", "`file` of PEM certificates to trust for the issuer's URL; the system's unless given")
+	return c
+}
+
+// outsider is a client that knows nothing of ours but perhaps an authority.
+func outsider(caFile string) (*http.Client, error) {
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
+	if caFile != "" {
+		pem, err := os.ReadFile(caFile)
+		if err != nil {
+			return nil, usageError{fmt.Sprintf("--issuer-ca: %v", err), ""}
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, usageError{fmt.Sprintf("--issuer-ca: no certificate in %s", quote(caFile)), ""}
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	}
+	return &http.Client{Transport: transport}, nil
+}
+
+// published compares what outsiders read with what the server publishes.
+func (a *app) published(c *cobra.Command, admin *client.Client, outsider *http.Client, f trust.Federation) ([]target.Finding, error) {
+	var own trust.Published
+	var err error
+	if own.Configuration, err = admin.IssuerDocument(c.Context(), issuer.ConfigurationPath); err != nil {
+		return nil, err
+	}
+	if own.Keys, err = admin.IssuerDocument(c.Context(), issuer.KeysPath); err != nil {
+		return nil, err
+	}
+	if _, err := trust.KeysURL(own.Configuration, f.Issuer); err != nil {
+		return []target.Finding{{Severity: target.Problem, Message: "the server publishes for another issuer: " + err.Error(), Fix: "--issuer, or issuer.url in daypass.yaml"}}, nil
+	}
+	outside, err := server.LookFromOutside(c.Context(), outsider, f.Issuer)
+	if err != nil {
+		return []target.Finding{{Severity: target.Problem, Message: "outsiders cannot read our documents: " + err.Error(),
+			Fix: "make the issuer's URL reachable, or publish the documents there: daypass issuer publish"}}, nil
+	}
+	return f.Compare(outside, own), nil
+}
+
+// tried has the server try the role's target: what a kind of target finds out by exchanging a token, it finds there.
+func tried(c *cobra.Command, admin *client.Client, name string) []target.Finding {
+	check, err := admin.CheckTarget(c.Context(), name)
+	if err != nil {
+		return []target.Finding{{Severity: target.Note, Message: fmt.Sprintf("target %s was not tried: %v", quote(name), err)}}
+	}
+	var found []target.Finding
+	for _, f := range check.Findings {
+		found = append(found, target.Finding{Severity: target.Severity(f.Severity), Message: f.Message, Fix: f.Fix})
+	}
+	return found
+}
+
+// reportTrust prints what was found. A problem is an error.
+func (a *app) reportTrust(check trustCheck) error {
+	problems := 0
+	for _, f := range check.Findings {
+		if f.Severity == target.Problem {
+			problems++
+		}
+	}
+	err := a.show(check, func() {
+		for _, f := range check.Findings {
+			a.printf("%s: %s\n", mood(string(f.Severity)), cleanLines(f.Message))
+			if f.Fix != "" {
+				a.printf("  %s %s\n", faint("fix:"), cleanLines(f.Fix))
+			}
+		}
+		if problems == 0 {
+			a.printf("others can verify tokens of role %s: issuer %s, audience %s, subject %s\n", clean(check.Role), clean(check.Issuer), clean(check.Audience), clean(check.Subject))
+		}
+	})
+	if err == nil && problems > 0 {
+		return fmt.Errorf("trust in role %s has %s", quote(check.Role), count(problems, "problem"))
+	}
+	return err
+}

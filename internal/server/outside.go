@@ -1,0 +1,110 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/issuer"
+	"github.com/daypass/daypass/internal/source"
+	"github.com/daypass/daypass/internal/trust"
+	"github.com/daypass/daypass/target/oidctoken"
+)
+
+// FederationOf returns what another side has to know to trust the tokens of a role. What access files leave to the server,
+// the caller says: url is our issuer's URL, algorithm what it signs with by itself.
+func FederationOf(files map[string]string, role, url, algorithm string) (trust.Federation, error) {
+	cfg, err := access.Parse(files, accessKinds(kinds(Config{}), issuerKinds()))
+	if err != nil {
+		return trust.Federation{}, err
+	}
+	r, ok := cfg.Roles[role]
+	if !ok {
+		return trust.Federation{}, withHint(fmt.Errorf("there is no role %q", role), source.Suggest(role, "roles", slices.Collect(maps.Keys(cfg.Roles))))
+	}
+	f := trust.Federation{Role: role, Target: r.Target, Issuer: url, Algorithm: algorithm, Subject: "role:" + role}
+	switch kind := cfg.Targets[r.Target].Kind; kind {
+	case oidctoken.Kind:
+		return f, ofToken(&f, r)
+	default:
+		return f, withHint(fmt.Errorf("role %q is of a target of kind %s, which needs no trust in our issuer", role, kind), "name a role with a section oidc-token")
+	}
+}
+
+// ofToken fills in what the section oidc-token of a role says.
+func ofToken(f *trust.Federation, role access.Role) error {
+	var rights oidctoken.Rights
+	if err := json.Unmarshal(role.Rights, &rights); err != nil {
+		return fmt.Errorf("read the rights of role %q: %w", role.Name, err)
+	}
+	f.Audience = rights.Audience
+	if rights.Algorithm != "" {
+		f.Algorithm = rights.Algorithm
+	}
+	if rights.Subject != "" {
+		f.Subject = strings.ReplaceAll(rights.Subject, "${role}", role.Name)
+	}
+	if tags, ok := rights.Claims["https://aws.amazon.com/tags"].(map[string]any); ok {
+		names, _ := tags["principal_tags"].(map[string]any)
+		f.Tags = slices.Sorted(maps.Keys(names))
+	}
+	_, f.SourceIdentity = rights.Claims["https://aws.amazon.com/source_identity"]
+	return nil
+}
+
+// maxDocument bounds what is read of a document, in bytes. Verifiers of clouds read less.
+const maxDocument = 1 << 20
+
+// LookFromOutside reads the two documents of an issuer as verifiers do: from its URL, over https, following nothing.
+func LookFromOutside(ctx context.Context, client *http.Client, url string) (trust.Published, error) {
+	var p trust.Published
+	if !strings.HasPrefix(url, "https://") {
+		return p, fmt.Errorf("%q is not https: nobody outside fetches keys from there", url)
+	}
+	own := *client
+	own.CheckRedirect = func(*http.Request, []*http.Request) error {
+		return errors.New("it redirects, which verifiers do not follow")
+	}
+	own.Timeout = 20 * time.Second
+	var err error
+	if p.Configuration, err = document(ctx, &own, url+issuer.ConfigurationPath); err != nil {
+		return p, err
+	}
+	keys, err := trust.KeysURL(p.Configuration, url)
+	if err != nil {
+		return p, err
+	}
+	p.Keys, err = document(ctx, &own, keys)
+	return p, err
+}
+
+func document(ctx context.Context, client *http.Client, url string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, fmt.Errorf("read %q: %w", url, err)
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("read %q: %w", url, err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s answers %d", url, answer.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(answer.Body, maxDocument+1))
+	if err == nil && len(body) > maxDocument {
+		err = fmt.Errorf("more than %d bytes", maxDocument)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %q: %w", url, err)
+	}
+	return body, nil
+}

@@ -1,0 +1,104 @@
+package server_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/daypass/daypass/internal/server"
+)
+
+func TestOutsidersReadTheDocumentsOfTheIssuerAlone(t *testing.T) {
+	for name, c := range map[string]struct {
+		serve func(w http.ResponseWriter, r *http.Request, url string)
+		want  string // in the error; empty: read
+	}{
+		"both documents": {func(w http.ResponseWriter, r *http.Request, url string) {
+			if r.URL.Path == "/keys" {
+				w.Write([]byte(`{"keys":[]}`))
+				return
+			}
+			w.Write([]byte(`{"issuer":"` + url + `","jwks_uri":"` + url + `/keys"}`))
+		}, ""},
+		"of another issuer": {func(w http.ResponseWriter, _ *http.Request, url string) {
+			w.Write([]byte(`{"issuer":"` + url + `/","jwks_uri":"` + url + `/keys"}`))
+		}, "is of the issuer"},
+		"keys in clear": {func(w http.ResponseWriter, _ *http.Request, url string) {
+			w.Write([]byte(`{"issuer":"` + url + `","jwks_uri":"http://example.com/keys"}`))
+		}, "not https"},
+		"no JSON":   {func(w http.ResponseWriter, _ *http.Request, _ string) { w.Write([]byte("<html>")) }, "no JSON"},
+		"not there": {func(w http.ResponseWriter, _ *http.Request, _ string) { w.WriteHeader(404) }, "answers 404"},
+		"elsewhere": {func(w http.ResponseWriter, r *http.Request, _ string) { http.Redirect(w, r, "/x", http.StatusFound) }, "redirects"},
+		"too much":  {func(w http.ResponseWriter, _ *http.Request, _ string) { w.Write([]byte(strings.Repeat(" ", 2<<20))) }, "more than"},
+		"no keys yet": {func(w http.ResponseWriter, r *http.Request, url string) {
+			if r.URL.Path == "/keys" {
+				w.WriteHeader(503)
+				return
+			}
+			w.Write([]byte(`{"issuer":"` + url + `","jwks_uri":"` + url + `/keys"}`))
+		}, "answers 503"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var there *httptest.Server
+			there = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.serve(w, r, there.URL) }))
+			defer there.Close()
+			p, err := server.LookFromOutside(t.Context(), there.Client(), there.URL)
+			switch {
+			case c.want == "" && (err != nil || string(p.Keys) != `{"keys":[]}`):
+				t.Errorf("%v, %s", err, p.Keys)
+			case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+	if _, err := server.LookFromOutside(t.Context(), http.DefaultClient, "http://127.0.0.1:1"); err == nil || !strings.Contains(err.Error(), "https") {
+		t.Errorf("plain http: %v", err)
+	}
+}
+
+func TestTheRoleSaysWhatOthersHaveToTrust(t *testing.T) {
+	files := map[string]string{"a.yaml": `
+kind: Target
+name: services
+oidc-token: {}
+---
+kind: Target
+name: db
+postgres: {url: "postgres://daypass@db.example.com/db?sslmode=verify-full", password: {file: db}}
+---
+kind: Role
+name: deploy
+target: services
+oidc-token: {audience: sts.amazonaws.com}
+---
+kind: Role
+name: tagged
+target: services
+oidc-token:
+  audience: api.example.com
+  algorithm: ES256
+  subject: team:${role}
+  claims:
+    https://aws.amazon.com/tags: {principal_tags: {team: [a], repository: [b]}}
+    https://aws.amazon.com/source_identity: x
+---
+kind: Role
+name: reader
+target: db
+postgres: {in_role: [readers]}
+`}
+	f, err := server.FederationOf(files, "deploy", "https://daypass.example.com", "RS256")
+	if err != nil || f.Subject != "role:deploy" || f.Audience != "sts.amazonaws.com" || f.Algorithm != "RS256" || f.Target != "services" || len(f.Tags) != 0 || f.SourceIdentity {
+		t.Errorf("%+v, %v", f, err)
+	}
+	f, err = server.FederationOf(files, "tagged", "https://daypass.example.com", "RS256")
+	if err != nil || f.Subject != "team:tagged" || f.Algorithm != "ES256" || strings.Join(f.Tags, " ") != "repository team" || !f.SourceIdentity {
+		t.Errorf("%+v, %v", f, err)
+	}
+	for _, role := range []string{"reader", "absent"} {
+		if _, err := server.FederationOf(files, role, "https://daypass.example.com", "RS256"); err == nil {
+			t.Errorf("%s: no error", role)
+		}
+	}
+}
