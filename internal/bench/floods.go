@@ -34,7 +34,7 @@ func floodOfTokens(ctx context.Context, _ settings, t *town) error {
 	hit := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: flooders, DisableCompression: true}, Timeout: 10 * time.Second}
 	calm := t.calm(ctx)
 	for _, every := range []time.Duration{flooders * time.Second / floodPace, 0} {
-		for _, kind := range []string{"nothing", "unknown keys", "bad signatures", "tokens of 1 MiB"} {
+		for _, kind := range []string{"nothing", "unknown keys", "bad signatures", "tokens of 64 KiB"} {
 			work := func(ctx context.Context, _ int) error { return knock(ctx, hit, t.URL+"/healthz", "", http.StatusOK) }
 			if kind != "nothing" {
 				pool := tokens[kind]
@@ -80,7 +80,7 @@ func badTokens(t *town) (map[string][]string, error) {
 		return nil, err
 	}
 	forged := make([]byte, 256)
-	all := map[string][]string{"tokens of 1 MiB": {strings.Repeat("a", 1<<20)}}
+	all := map[string][]string{"tokens of 64 KiB": {strings.Repeat("a", 64<<10)}}
 	for range 20_000 {
 		rand.Read(forged)
 		for kind, id := range map[string]string{"unknown keys": rand.Text(), "bad signatures": t.partner.Key().ID} {
@@ -110,8 +110,8 @@ func knock(ctx context.Context, by *http.Client, url, token string, want int) er
 	}
 	response, err := by.Do(request)
 	if err != nil {
-		if len(token) > 1<<16 {
-			return nil // hung up on, which is an answer to a header of a megabyte
+		if len(token) > 1<<15 {
+			return nil // hung up on, which is an answer to a head that is too long
 		}
 		return err
 	}

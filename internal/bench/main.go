@@ -35,6 +35,7 @@ type settings struct {
 	versions []int         // of PostgreSQL
 	live     int           // logins in the tests of many
 	million  int           // leases in the test of very many
+	cost     int           // leases in the test of what one costs
 	storm    string        // the only storm to run; all unless given
 	ending   int           // leases that end in the same second
 	due      int           // revocations that are due at a target that is down
@@ -60,7 +61,7 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	benches := []bench{
 		{name: "acquire", run: acquire}, {name: "live", run: live}, {name: "locks", run: locks}, {name: "million", run: million},
-		{name: "storms", run: storms},
+		{name: "rates", run: rates}, {name: "cost", run: cost}, {name: "storms", run: storms},
 		{name: "soak", run: soak, long: true},
 	}
 	var names []string
@@ -73,6 +74,7 @@ func run(ctx context.Context, args []string) error {
 	version := flags.Int("postgres", 0, "15 or 18; both unless given")
 	many := flags.Int("live", 10_000, "logins in live and locks")
 	million := flags.Int("million", 1_000_000, "leases in million")
+	costs := flags.Int("cost", 8_000, "leases in cost")
 	storm := flags.String("storm", "", "the only one of storms to run: ending, down, locked, flood or greedy")
 	ending := flags.Int("ending", 100_000, "leases that end in the same second, in storms")
 	due := flags.Int("due", 20_000, "revocations due at a target that is down, in storms")
@@ -85,7 +87,7 @@ func run(ctx context.Context, args []string) error {
 		return fmt.Errorf("no benchmark %q: there are %s", *only, strings.Join(names, ", "))
 	}
 	s := settings{slice: *slice, versions: []int{15, 18}, live: *many, million: *million, soak: *soak,
-		storm: *storm, ending: *ending, due: *due, down: *down}
+		cost: *costs, storm: *storm, ending: *ending, due: *due, down: *down}
 	if *version != 0 {
 		s.versions = []int{*version}
 	}
