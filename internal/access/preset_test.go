@@ -306,3 +306,29 @@ func TestNoClaimOfATokenCanStandForANestedOne(t *testing.T) {
 		t.Errorf("accepted: %v", p.Claims)
 	}
 }
+
+// Letters of other alphabets, other forms of the same letter, and the same letters in another case read like the name
+// that a policy trusts. None of them is it.
+func TestASubjectThatReadsLikeATrustedOneIsAnother(t *testing.T) {
+	d := open(t, samples(t)["generic"])
+	if ok, reasons := d.allows(t, d.payload); !ok {
+		t.Fatalf("the trusted one is denied: %v", reasons)
+	}
+	for name, subject := range map[string]string{
+		"a Cyrillic о":          "svc-\u043erders",
+		"a Greek ο":             "svc-\u03bfrders",
+		"full-width letters":    "svc-\uff4frders",
+		"a combining mark":      "svc-o\u0308rders",
+		"another dash":          "svc\u2010orders",
+		"a capital":             "svc-Orders",
+		"a space at the end":    "svc-orders ",
+		"a no-break space":      "svc-orders\u00a0",
+		"a mathematical letter": "svc-\U0001d5c8rders",
+		"a dot without a body":  "svc-orders.",
+	} {
+		payload := patched(d.payload, map[string]any{"sub": subject})
+		if ok, _ := d.allows(t, payload); ok {
+			t.Errorf("%s passes: %+q", name, subject)
+		}
+	}
+}
