@@ -27,7 +27,7 @@ type parameter struct{ name, doc string }
 
 // routes is the table of all calls.
 func (e *edge) routes() []route {
-	tables := [][]route{leaseRoutes(), lockRoutes(), accessRoutes(), ledgerRoutes(), keyRoutes(), operationRoutes()}
+	tables := [][]route{leaseRoutes(), lockRoutes(), accessRoutes(), postureRoutes(), ledgerRoutes(), keyRoutes(), operationRoutes()}
 	var all []route
 	for _, table := range tables {
 		all = append(all, table...)

@@ -55,6 +55,11 @@ type Config struct {
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 	// TimeZones are the zones that policies may ask the local time of, such as Europe/Berlin.
 	TimeZones []string `yaml:"time_zones"`
+	// Location says where addresses are, for policies. Nothing is known of places unless given.
+	Location Location `yaml:"location"`
+	// Conditions says what becomes of policies that permit acquire without a when or unless that looks at anything: off,
+	// warn (they are named when a revision becomes active) or require (no such revision becomes active). off unless given.
+	Conditions string `yaml:"conditions"`
 	// Limits bound what one principal may do. Roles may be narrower.
 	Limits Limits `yaml:"limits"`
 	// Issuer is Daypass as an issuer: its tokens, which roles of the kind oidc-token and clouds get, are verified by
@@ -228,6 +233,7 @@ func (c *Config) fill() {
 		{&c.MasterKey, "file:///var/lib/daypass/master.key"},
 		{&c.SecretsDir, "/etc/daypass/secrets"},
 		{&c.Issuer.Algorithm, "RS256"},
+		{&c.Conditions, "off"},
 		{&c.Log.Level, "info"},
 		{&c.Log.Format, "json"},
 	}

@@ -65,7 +65,7 @@ var (
 
 // Describe implements [prometheus.Collector].
 func (f *figures) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{buildDesc, readyDesc, locksDesc, entriesDesc, waitingDesc, expiryDesc, dueDesc, issuerDesc, keysDesc, keyAgeDesc, askedDesc} {
+	for _, d := range []*prometheus.Desc{buildDesc, readyDesc, locksDesc, entriesDesc, waitingDesc, expiryDesc, dueDesc, issuerDesc, keysDesc, keyAgeDesc, askedDesc, locationDesc, placesDesc} {
 		out <- d
 	}
 	f.verifications.Describe(out)
@@ -97,6 +97,7 @@ func (f *figures) Collect(out chan<- prometheus.Metric) {
 	gauge(out, waitingDesc, float64(f.server.store.Waiting()))
 	now := f.server.clock.Now()
 	f.collectIssuers(out, now)
+	f.collectLocation(out)
 	if err := f.collectStore(ctx, out, now); err != nil {
 		f.server.log.Warn("read the store for metrics", "err", err)
 	}

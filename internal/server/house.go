@@ -40,6 +40,7 @@ func (s *Server) load(ctx context.Context) error {
 func (s *Server) Reload(ctx context.Context) {
 	s.log.Info("reading certificates, secrets and the access directory again")
 	s.readCertificate(true)
+	s.readLocation(true)
 	if err := s.readAccess(ctx); err != nil {
 		s.log.Error("the access directory was not activated", "err", err)
 	}
@@ -149,6 +150,7 @@ func (s *Server) keepHouse(ctx context.Context) error {
 			s.Reload(ctx)
 		case <-look.C:
 			s.readCertificate(false)
+			s.readLocation(false)
 		case <-tidy.C:
 			if len(s.builder.faults()) > 0 {
 				s.redeploy(ctx)
@@ -200,7 +202,10 @@ func (s *Server) retain(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-timer.C:
-			gone, err := s.store.Retain(ctx, now.Add(-time.Duration(s.cfg.Retention.Leases)), now.Add(-time.Duration(s.cfg.Retention.Decisions)))
+			gone, err := s.store.Retain(ctx, now.Add(-time.Duration(s.cfg.Retention.Leases)), now.Add(-max(time.Duration(s.cfg.Retention.Decisions), s.longestLife())))
+			if err == nil {
+				err = s.retainPosture(ctx, now)
+			}
 			if err != nil && ctx.Err() == nil {
 				s.log.Error("delete what retention lets go", "err", err)
 			}

@@ -30,6 +30,7 @@ import (
 	"github.com/daypass/daypass/internal/httpapi"
 	"github.com/daypass/daypass/internal/issuer"
 	"github.com/daypass/daypass/internal/keyring"
+	"github.com/daypass/daypass/internal/location"
 	"github.com/daypass/daypass/internal/revoker"
 	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/internal/trace"
@@ -61,6 +62,7 @@ type Server struct {
 	builder  *builder
 	issuer   *issuer.Issuer
 	broker   *broker.Broker
+	location *location.File // nil: none is configured
 	registry *prometheus.Registry
 	figures  *figures
 	ready    *probe
@@ -154,6 +156,7 @@ func (s *Server) assemble() error {
 		log:      s.log,
 		deployed: map[string]deployed{},
 	}
+	s.location = s.places()
 	s.broker = broker.New(broker.Config{
 		Store:   s.store,
 		Fleet:   s.fleet,
@@ -166,9 +169,11 @@ func (s *Server) assemble() error {
 			LeasesPerPrincipal: s.cfg.Limits.LeasesPerPrincipal,
 			AcquireRate:        float64(s.cfg.Limits.AcquireRate),
 		},
-		Admins: s.cfg.Admins.Issuers,
-		Tracer: s.tracer,
-		Log:    s.log,
+		Admins:     s.cfg.Admins.Issuers,
+		Locate:     s.locate,
+		Conditions: s.cfg.Conditions,
+		Tracer:     s.tracer,
+		Log:        s.log,
 	})
 	s.ready = newProbe(s.store, s.broker)
 	for _, c := range []prometheus.Collector{s.figures, s.broker, s.revoker, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
@@ -208,7 +213,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // under way are answered, then the revoker records what it has under way, then the rest writes what it has
 // counted, then the store is drained, and last what was traced is sent. The first part that fails stops all of them.
 func (s *Server) Run(ctx context.Context) error {
-	err := inOrder(ctx, s.serve, s.revoker.Run, s.keepHouse, s.builder.issuers.run, s.issuer.Run, s.broker.Run, s.store.Run, s.tracer.Run)
+	err := inOrder(ctx, s.serve, s.revoker.Run, s.keepHouse, s.readPostures, s.builder.issuers.run, s.issuer.Run, s.broker.Run, s.store.Run, s.tracer.Run)
 	return errors.Join(err, s.close())
 }
 

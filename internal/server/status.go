@@ -71,6 +71,7 @@ func (s *Server) Status(ctx context.Context) (api.Status, error) {
 	out.Queues.Store = s.store.Waiting()
 	s.addTargets(&out, tallies, due, now)
 	s.addIssuers(&out)
+	s.addLocation(&out)
 	if off, jumped := s.clock.Jumped(); jumped {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("the wall clock jumped by %s; expiries are held back until a target's clock confirms it", off.Round(time.Second)))
 	}

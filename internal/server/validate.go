@@ -30,6 +30,7 @@ func (c *Config) check(wrong report) {
 	if _, err := zones(c.TimeZones); err != nil {
 		wrong("time_zones", err.Error(), "write names of the IANA database, such as Europe/Berlin")
 	}
+	c.checkConditions(wrong)
 	if c.Limits.LeasesPerPrincipal < 0 {
 		wrong("limits.leases_per_principal", "a limit cannot be negative", "")
 	}

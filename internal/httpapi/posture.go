@@ -1,0 +1,84 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/store"
+)
+
+func postureRoutes() []route {
+	return []route{
+		with(http.MethodPut, "/v1/posture/{source}/{id}", "reportPosture", "Report the posture of a device, a cluster or a principal", (*call).reportPosture),
+		with(http.MethodGet, "/v1/posture/{source}/{id}", "readPosture", "Read a posture record", (*call).posture),
+		with(http.MethodDelete, "/v1/posture/{source}/{id}", "withdrawPosture", "Take a posture record back", (*call).withdrawPosture),
+		with(http.MethodGet, "/v1/posture/{source}", "listPosture", "List the posture records of a source, by ID", (*call).postures).asking(pageParameters()...),
+	}
+}
+
+// postureKey reads the path, and that nothing else is asked.
+func (c *call) postureKey() (source, id string, err error) {
+	if _, err := c.query(); err != nil {
+		return "", "", err
+	}
+	source, id = c.r.PathValue("source"), c.r.PathValue("id")
+	if err := checkName("source", source); err != nil {
+		return "", "", err
+	}
+	return source, id, checkName("ID", id)
+}
+
+func (c *call) reportPosture(in api.PostureReport) (api.PostureRecord, error) {
+	source, id, err := c.postureKey()
+	if err != nil {
+		return api.PostureRecord{}, err
+	}
+	report := broker.PostureReport{Source: source, ID: id, Fields: in.Fields}
+	if in.ReportedAt != nil {
+		report.ReportedAt = in.ReportedAt.Time
+	}
+	kept, err := c.edge.Broker.ReportPosture(c.r.Context(), c.who, report)
+	return wirePosture(kept), err
+}
+
+func (c *call) posture(none) (api.PostureRecord, error) {
+	source, id, err := c.postureKey()
+	if err != nil {
+		return api.PostureRecord{}, err
+	}
+	r, err := c.edge.Broker.Posture(c.r.Context(), c.who, source, id)
+	return wirePosture(r), err
+}
+
+func (c *call) withdrawPosture(none) (struct{}, error) {
+	source, id, err := c.postureKey()
+	if err != nil {
+		return struct{}{}, err
+	}
+	return struct{}{}, c.edge.Broker.WithdrawPosture(c.r.Context(), c.who, source, id)
+}
+
+func (c *call) postures(none) (page api.Page[api.PostureRecord], err error) {
+	q, err := c.query("limit", "cursor")
+	if err != nil {
+		return page, err
+	}
+	limit, cursor, err := q.page()
+	if err != nil {
+		return page, err
+	}
+	found, next, err := c.edge.Broker.Postures(c.r.Context(), c.who, c.r.PathValue("source"), cursor, limit)
+	if err != nil {
+		return page, err
+	}
+	page = api.Page[api.PostureRecord]{Items: make([]api.PostureRecord, len(found)), Next: next}
+	for i, r := range found {
+		page.Items[i] = wirePosture(r)
+	}
+	return page, nil
+}
+
+func wirePosture(r store.PostureRecord) api.PostureRecord {
+	return api.PostureRecord{Source: r.Source, ID: r.ID, Fields: r.Fields, ReportedAt: api.At(r.ReportedAt), ReportedBy: r.ReportedBy}
+}
