@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
+	"unicode"
 )
 
 // Error is a request that the API server did not answer with a success, or not at all.
@@ -84,9 +86,8 @@ func printable(text string) string {
 	if len(text) > maxMessage {
 		text = text[:maxMessage] + "…"
 	}
-	quoted := strconv.Quote(text)
-	if quoted[1:len(quoted)-1] == text {
-		return text
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(text)
 	}
-	return quoted
+	return text
 }

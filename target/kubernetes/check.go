@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/daypass/daypass/internal/kube"
 	"github.com/daypass/daypass/target"
@@ -37,7 +38,7 @@ func (k *Kubernetes) Check(ctx context.Context) ([]target.Finding, error) {
 	if err == nil {
 		err = ask(k.excess(), true, "give Daypass no more than "+howto)
 	}
-	if err == nil {
+	if err == nil && !slices.ContainsFunc(found, func(f target.Finding) bool { return f.Severity == target.Problem }) {
 		err = k.Meet(ctx)
 	}
 	if err != nil {

@@ -58,6 +58,7 @@ type Kubernetes struct {
 	cfg   Config
 	api   *kube.Client
 	log   *slog.Logger
+	keep  time.Duration // [keepTombs], unless a test says otherwise
 
 	meeting chan struct{} // has room for one, who may use the fields below
 	mark    target.Mark
@@ -99,7 +100,7 @@ func New(cfg Config) (*Kubernetes, error) {
 		return nil, err
 	}
 	return &Kubernetes{
-		names: n, cfg: cfg, api: api, log: cfg.Log.With("cluster", api.URL()),
+		names: n, cfg: cfg, api: api, log: cfg.Log.With("cluster", api.URL()), keep: keepTombs,
 		meeting: make(chan struct{}, 1), mark: cfg.Mark, known: cfg.Known,
 	}, nil
 }

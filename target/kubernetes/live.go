@@ -139,7 +139,7 @@ func (k *Kubernetes) Clean(ctx context.Context) (target.Residue, error) {
 	}
 	if err == nil {
 		err = k.records(ctx, ended, func(r record) error {
-			if made, err := time.Parse(time.RFC3339, r.object.Meta.CreationTimestamp); err != nil || now.Sub(made) < keepTombs {
+			if made, err := time.Parse(time.RFC3339, r.object.Meta.CreationTimestamp); err != nil || now.Sub(made) < k.keep {
 				return err
 			}
 			err := k.destroy(ctx, r)
