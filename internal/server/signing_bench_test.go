@@ -38,19 +38,22 @@ func BenchmarkToken(b *testing.B) {
 	b.Run("acquire", func(b *testing.B) {
 		s, tokens := tokenDesk(b)
 		var n atomic.Int64
+		acquire := func() bool {
+			request := httptest.NewRequest("POST", "/v1/leases", strings.NewReader(`{"role":"deploy"}`))
+			request.Header.Set("Authorization", "Bearer "+tokens[int(n.Add(1))%len(tokens)])
+			request.Header.Set("Content-Type", "application/json")
+			recorder := httptest.NewRecorder()
+			s.Handler().ServeHTTP(recorder, request)
+			if recorder.Code != 201 {
+				b.Error(recorder.Body)
+			}
+			return recorder.Code == 201
+		}
+		acquire() // the first one makes keys
 		b.SetParallelism(callers)
 		b.ResetTimer()
 		b.RunParallel(func(pb *testing.PB) {
-			for pb.Next() {
-				request := httptest.NewRequest("POST", "/v1/leases", strings.NewReader(`{"role":"deploy"}`))
-				request.Header.Set("Authorization", "Bearer "+tokens[int(n.Add(1))%len(tokens)])
-				request.Header.Set("Content-Type", "application/json")
-				recorder := httptest.NewRecorder()
-				s.Handler().ServeHTTP(recorder, request)
-				if recorder.Code != 201 {
-					b.Error(recorder.Body)
-					return
-				}
+			for pb.Next() && acquire() {
 			}
 		})
 	})
