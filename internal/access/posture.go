@@ -38,6 +38,7 @@ const SubjectKey = "sub"
 const (
 	maxPostureFields = 50
 	minPostureAge    = 10 * time.Second
+	maxPostureAge    = 7 * 24 * time.Hour
 	minPostureEvery  = 5 * time.Second
 )
 
@@ -76,8 +77,8 @@ func (b *builder) posture(section *source.Section) {
 	}
 	report := b.reporter(section)
 	posture := Posture{Name: doc.Name, Of: doc.Of, Fields: doc.Fields, MaxAge: time.Duration(doc.MaxAge), Place: section.PlaceOf("name")}
-	if posture.MaxAge < minPostureAge {
-		report("max_age", fmt.Sprintf("records have to be believed for %s at least", minPostureAge), "add `max_age:` such as 10m: after that a record counts as missing")
+	if posture.MaxAge < minPostureAge || posture.MaxAge > maxPostureAge {
+		report("max_age", fmt.Sprintf("records are believed for %s to %s", api.Duration(minPostureAge), api.Duration(maxPostureAge)), "add `max_age:` such as 10m: after that a record counts as missing")
 	}
 	checkPostureFields(doc.Fields, report)
 	if doc.Read != nil {

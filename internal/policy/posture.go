@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/x/exp/ast"
 
 	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/source"
 )
 
 // How records become `context.posture`. Each source that the configuration declares is an optional attribute of it.
@@ -70,17 +72,17 @@ func (e *Engine) PostureOf(p identity.Principal) []PostureKey {
 func ValidPostureID(id string) bool { return validSubject(id) }
 
 // CheckPosture says why fields are no record of a source. It never says a value.
-func (e *Engine) CheckPosture(source string, fields map[string]any) error {
-	posture := e.postures[source]
+func (e *Engine) CheckPosture(name string, fields map[string]any) error {
+	posture := e.postures[name]
 	if posture == nil {
-		return fmt.Errorf("there is no source of posture %q", source)
+		return fmt.Errorf("there is no source of posture %q", name)
 	}
 	return posture.check(fields)
 }
 
 // PostureAge returns for how long a source's records are believed, and false where there is no such source.
-func (e *Engine) PostureAge(source string) (time.Duration, bool) {
-	posture := e.postures[source]
+func (e *Engine) PostureAge(name string) (time.Duration, bool) {
+	posture := e.postures[name]
 	if posture == nil {
 		return 0, false
 	}
@@ -150,6 +152,35 @@ func (c *compiledPosture) attributes(record Posture) (cedar.Record, bool) {
 		}
 	}
 	return cedar.NewRecord(attributes), true
+}
+
+// sources checks that the sources of posture that a policy asks for exist. The validator takes `has` of anything, and a
+// forbid with a misspelt one would forbid nothing.
+func (c *checker) sources(text policyText, tree *ast.Policy) source.Errors {
+	var wrong source.Errors
+	for _, condition := range tree.Conditions {
+		ast.Inspect(ast.NewNode(condition.Body), func(n ast.IsNode) bool {
+			asked, ok := n.(ast.NodeTypeHas)
+			if !ok || !isPosture(asked.Arg) {
+				return true
+			}
+			name := string(asked.Value)
+			if message, hint := absent("posture", name, c.vocabulary.config.Postures); message != "" {
+				offset := text.head()
+				if found := text.find(name, 0, len(text.tokens)); found >= 0 {
+					offset = found
+				}
+				wrong = append(wrong, text.errorAt(offset, message, hint))
+			}
+			return true
+		})
+	}
+	return wrong
+}
+
+func isPosture(node ast.IsNode) bool {
+	access, ok := node.(ast.NodeTypeAccess)
+	return ok && access.Value == "posture" && isContext(access.Arg)
 }
 
 // posture writes the type of `context.posture`.

@@ -115,6 +115,7 @@ func (c *checker) policy(text policyText, p *cedar.Policy) source.Errors {
 	tree := (*ast.Policy)(p.AST())
 	var wrong source.Errors
 	wrong = append(wrong, c.entities(text, tree)...)
+	wrong = append(wrong, c.sources(text, tree)...)
 	messages := c.messages(tree)
 	if len(messages) > 0 {
 		const never = "unable to find an applicable action"
