@@ -72,8 +72,8 @@ func trustNothingOfTheSystem(m *testing.M) int {
 	if err := os.WriteFile(file, toPEM(systemAuthority.Certificate), 0o600); err != nil {
 		panic(err)
 	}
-	os.Setenv("SSL_CERT_FILE", file)
-	os.Setenv("SSL_CERT_DIR", dir)
+	os.Setenv("SSL_CERT_FILE", file) //nolint:forbidigo // the library reads it once for the process, and takes no value
+	os.Setenv("SSL_CERT_DIR", dir) //nolint:forbidigo // the library reads it once for the process, and takes no value
 	return m.Run()
 }
 
