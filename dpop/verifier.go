@@ -87,6 +87,15 @@ func algorithms() []jose.SignatureAlgorithm {
 	return []jose.SignatureAlgorithm{jose.ES256, jose.ES384, jose.EdDSA, jose.RS256, jose.PS256}
 }
 
+// Algorithms are those that proofs may be signed with, by their names of RFC 7518.
+func Algorithms() []string {
+	var names []string
+	for _, a := range algorithms() {
+		names = append(names, string(a))
+	}
+	return names
+}
+
 // parse reads a proof whose header says what headers of proofs say, and nothing else. Errors leave out the library's
 // text, which may quote the proof.
 func parse(text string) (*jose.JSONWebSignature, error) {

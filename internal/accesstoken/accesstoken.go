@@ -37,6 +37,7 @@ type Config struct {
 	Audience string        // our own URL
 	TTL      time.Duration // of a token
 	Proofs   *dpop.Verifier
+	Nonces   bool // proofs need one
 	Now      func() time.Time
 }
 

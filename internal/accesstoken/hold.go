@@ -112,8 +112,13 @@ func (t *Tokens) Hold(token Token, text secret.Text, s Showing) (Possession, err
 	return shown, nil
 }
 
-// Nonce is for the next proof: RFC 9449 §8.
-func (t *Tokens) Nonce() string { return t.cfg.Proofs.Nonce() }
+// Nonce is for the next proof (RFC 9449 §8), and empty where proofs need none.
+func (t *Tokens) Nonce() string {
+	if !t.cfg.Nonces {
+		return ""
+	}
+	return t.cfg.Proofs.Nonce()
+}
 
 // thumbprint is `x5t#S256` of a certificate: RFC 8705 §3.1.
 func thumbprint(c *x509.Certificate) string {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/daypass/daypass/identity"
@@ -39,6 +40,8 @@ func (e *PartyError) Unwrap() error { return e.Err }
 type ExchangeRequest struct {
 	Subject Evidence    // whom the token stands for, and how the caller holds a key
 	Actor   secret.Text // evidence of who acts for the subject; zero where nobody does
+	Client  string      // the subject by its own name or with its issuer's, where the caller says it; else empty
+	Prefix  string      // of the subject, where the kind of evidence says so
 	Role    string      // empty: an access token
 	TTL     time.Duration
 	Reason  string
@@ -92,8 +95,15 @@ func (b *Broker) meetParties(ctx context.Context, x *exchange) (err error) {
 		}
 		x.dues = dueOf(x.held)
 	}
-	if x.principal, err = b.party(ctx, x, TheSubject, evidence); err != nil || x.request.Actor.IsZero() {
+	if x.principal, err = b.party(ctx, x, TheSubject, evidence); err != nil {
 		return err
+	}
+	if p, r := x.principal, x.request; r.Client != "" && r.Client != p.Subject && r.Client != p.Name() || !strings.HasPrefix(p.Subject, r.Prefix) {
+		b.figures.rejected.Inc()
+		return &PartyError{TheSubject, fault.New(fault.Unauthenticated, "identify the client", "the subject is not the client that the request names (RFC 7521 §4.2)")}
+	}
+	if x.request.Actor.IsZero() {
+		return nil
 	}
 	evidence.Token = x.request.Actor
 	actor, err := b.party(ctx, x, TheActor, evidence)

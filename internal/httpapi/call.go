@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/dpop"
+	"github.com/daypass/daypass/internal/accesstoken"
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/secret"
@@ -111,12 +113,14 @@ func (c *call) send(media string, body []byte) error {
 // over the socket with a lease token is the holder, not an administrator. Whether the evidence is good is the
 // broker's to say.
 func (c *call) meet() (err error) {
-	c.who.Origin = broker.Origin{Request: c.id, SourceIP: sourceIP(c.r, c.edge.TrustedProxies)}
-	if c.who.Evidence.Token, err = bearer(c.r.Header); err != nil {
+	if err := c.identifyRequest(); err != nil {
 		return err
 	}
-	if c.r.TLS != nil {
-		c.who.Evidence.Chain = c.r.TLS.PeerCertificates
+	if c.who.Evidence.Token, c.who.Evidence.Scheme, err = authorization(c.r.Header); err != nil {
+		return err
+	}
+	if c.who.Evidence.Scheme == accesstoken.SchemeDPoP {
+		c.offerNonce()
 	}
 	if !c.who.Evidence.IsZero() {
 		return nil
@@ -132,27 +136,39 @@ func (c *call) meet() (err error) {
 	return nil
 }
 
-// bearer returns the token of the one Authorization header, or none.
-func bearer(h http.Header) (secret.Text, error) {
+// offerNonce gives the nonce of the next proof: RFC 9449 §8.2.
+func (c *call) offerNonce() {
+	if nonce := c.edge.Broker.Nonce(); nonce != "" {
+		c.w.Header().Set(dpop.HeaderNonce, nonce)
+	}
+}
+
+// authorization returns the token of the one Authorization header and its scheme, or none.
+func authorization(h http.Header) (token secret.Text, scheme string, err error) {
 	const op = "read the Authorization header"
 	values := h.Values("Authorization")
 	if len(values) == 0 {
-		return secret.Text{}, nil
+		return token, "", nil
 	}
 	if len(values) > 1 {
-		return secret.Text{}, fault.New(fault.Unauthenticated, op, "there is more than one Authorization header")
+		return token, "", fault.New(fault.Unauthenticated, op, "there is more than one Authorization header")
 	}
-	scheme, token, ok := strings.Cut(values[0], " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") {
-		return secret.Text{}, fault.New(fault.Unauthenticated, op, "send the token as Authorization: Bearer")
+	given, text, ok := strings.Cut(values[0], " ")
+	switch {
+	case ok && strings.EqualFold(given, accesstoken.SchemeBearer):
+		scheme = accesstoken.SchemeBearer
+	case ok && strings.EqualFold(given, accesstoken.SchemeDPoP):
+		scheme = accesstoken.SchemeDPoP
+	default:
+		return token, "", fault.New(fault.Unauthenticated, op, "send the token as Authorization: Bearer")
 	}
-	if len(token) > api.MaxToken {
-		return secret.Text{}, fault.New(fault.Unauthenticated, op, fmt.Sprintf("the token has more than %d bytes", api.MaxToken))
+	if len(text) > api.MaxToken {
+		return token, "", fault.New(fault.Unauthenticated, op, fmt.Sprintf("the token has more than %d bytes", api.MaxToken))
 	}
-	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return !isTokenRune(r) }) {
-		return secret.Text{}, fault.New(fault.Unauthenticated, op, "the token is empty or has characters that no token has")
+	if text == "" || strings.ContainsFunc(text, func(r rune) bool { return !isTokenRune(r) }) {
+		return token, "", fault.New(fault.Unauthenticated, op, "the token is empty or has characters that no token has")
 	}
-	return secret.New(token), nil
+	return secret.New(text), scheme, nil
 }
 
 // isTokenRune reports whether r is of RFC 6750's b64token.

@@ -41,6 +41,10 @@ type Config struct {
 	Metrics prometheus.Gatherer
 	// Documents are what our issuer publishes.
 	Documents func(context.Context) ([]issuer.Document, error)
+	// URL is our own, and IssuerURL what our issuer calls itself.
+	URL, IssuerURL string
+	// OAuth counts the answers of the OAuth endpoints, by endpoint and code of RFC 6749, or ok.
+	OAuth func(endpoint, outcome string)
 	// Status tells how the broker and its parts are doing; who may ask is checked before.
 	Status func(context.Context) (api.Status, error)
 	// Ready returns why no lease can be acquired now, a sentence each; nothing when it can.

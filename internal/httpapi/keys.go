@@ -15,6 +15,8 @@ func keyRoutes() []route {
 		with(http.MethodPost, "/v1/keys/issuer/rotate", "rotateIssuer", "Let the next keys sign the tokens of our issuer", (*call).rotateIssuer),
 		{method: http.MethodGet, path: issuer.ConfigurationPath, id: "issuerConfiguration", summary: "Read what our issuer says of itself (OpenID Connect Discovery)",
 			open: true, media: "application/json", status: []int{http.StatusOK}, serve: (*call).issuerDocument},
+		{method: http.MethodGet, path: issuer.ServerPath, id: "authorizationServer", summary: "Read where our OAuth endpoints are and what they take (RFC 8414)",
+			open: true, media: "application/json", status: []int{http.StatusOK}, serve: (*call).issuerDocument},
 		{method: http.MethodGet, path: issuer.KeysPath, id: "issuerKeys", summary: "Read the keys that verify our issuer's tokens (RFC 7517)",
 			open: true, media: "application/json", status: []int{http.StatusOK}, serve: (*call).issuerDocument},
 	}
@@ -45,6 +47,9 @@ func (c *call) issuerDocument() error {
 	at := slices.IndexFunc(all, func(d issuer.Document) bool { return d.Path == c.r.URL.Path })
 	if at < 0 {
 		return unknownPath()
+	}
+	if c.r.URL.Path == issuer.ServerPath {
+		c.offerNonce() // who reads this is about to ask for a token
 	}
 	c.w.Header().Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int(issuer.MaxAge.Seconds())))
 	if err := c.send("application/json", all[at].Body); err != nil {

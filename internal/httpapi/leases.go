@@ -35,8 +35,7 @@ func leaseRoutes() []route {
 	}
 }
 
-// acquire makes a credential and hands it over, once. An answer that does not reach the caller ends its lease: what
-// nobody has must not live.
+// acquire makes a credential and hands it over, once.
 func (c *call) acquire() error {
 	request, err := c.acquireRequest()
 	if err != nil {
@@ -47,6 +46,12 @@ func (c *call) acquire() error {
 	if err != nil {
 		return err
 	}
+	return c.deliver(acquired, reveal(acquired, c.edge.Broker.View()), http.StatusCreated)
+}
+
+// deliver hands a lease over in an answer. One that does not reach the caller ends the lease: what nobody has must
+// not live.
+func (c *call) deliver(acquired broker.Acquired, answer any, status int) error {
 	delivered := false
 	defer func() {
 		if !delivered {
@@ -56,11 +61,11 @@ func (c *call) acquire() error {
 	if err := c.r.Context().Err(); err != nil {
 		return fmt.Errorf("answer with lease %s: the caller is gone: %w", acquired.Lease.ID, err)
 	}
-	body, err := json.Marshal(reveal(acquired, c.edge.Broker.View()))
+	body, err := json.Marshal(answer)
 	if err != nil {
 		return fmt.Errorf("encode lease %s: %w", acquired.Lease.ID, errEncoding)
 	}
-	c.status = http.StatusCreated
+	c.status = status
 	if err := c.send("application/json", body); err != nil {
 		c.edge.Log.Warn("an answer with a credential could not be written; its lease ends", "request", c.id, "lease", acquired.Lease.ID, "err", err)
 		return nil // what was written is no problem document's place any more

@@ -30,6 +30,7 @@ func document(table []route) []byte {
 			Schemas: schemas,
 			SecuritySchemes: map[string]*huma.SecurityScheme{
 				"workload": {Type: "http", Scheme: "bearer", Description: "a workload token of a configured issuer, or a lease token (dpl_…)"},
+				"bound":    {Type: "http", Scheme: "dpop", Description: "an access token of /oauth/token, with a proof of its key in the header DPoP (RFC 9449)"},
 			},
 		},
 		Paths: map[string]*huma.PathItem{},
@@ -70,7 +71,7 @@ func slot(item *huma.PathItem, method string) **huma.Operation {
 func operation(r route, schemas huma.Registry, problem *huma.Response) *huma.Operation {
 	op := &huma.Operation{OperationID: r.id, Summary: r.summary, Responses: map[string]*huma.Response{"default": problem}}
 	if !r.open {
-		op.Security = []map[string][]string{{"workload": {}}}
+		op.Security = []map[string][]string{{"workload": {}}, {"bound": {}}}
 	}
 	for _, part := range strings.Split(r.path, "/") {
 		if name, ok := strings.CutPrefix(part, "{"); ok {
@@ -87,6 +88,15 @@ func operation(r route, schemas huma.Registry, problem *huma.Response) *huma.Ope
 	if r.in != nil {
 		op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
 			"application/json": {Schema: schemas.Schema(r.in, true, r.id+"Request")}}}
+	}
+	if len(r.form) > 0 {
+		fields := &huma.Schema{Type: huma.TypeObject, Properties: map[string]*huma.Schema{}}
+		for _, p := range r.form {
+			fields.Properties[p.name] = &huma.Schema{Type: huma.TypeString, Description: p.doc}
+		}
+		op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/x-www-form-urlencoded": {Schema: fields}}}
+		op.Responses["default"] = &huma.Response{Description: "what went wrong (RFC 6749 section 5.2)",
+			Content: map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(reflect.TypeFor[api.OAuthError](), true, "")}}}
 	}
 	for _, status := range r.status {
 		op.Responses[strconv.Itoa(status)] = goodResponse(r, schemas)

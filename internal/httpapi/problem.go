@@ -87,6 +87,9 @@ func (c *call) fail(err error) {
 		c.edge.Log.Log(c.r.Context(), level, "a request was refused", "request", c.id, "method", c.r.Method, "path", c.route,
 			"code", p.Code, "err", err)
 	}
+	if p.Status == http.StatusUnauthorized {
+		challenge(c.w.Header(), err, c.edge.Broker.Nonce())
+	}
 	c.sendProblem(p)
 }
 
@@ -96,9 +99,6 @@ func (c *call) sendProblem(p api.Problem) {
 		body = []byte("{}")
 	}
 	h := c.w.Header()
-	if p.Status == http.StatusUnauthorized {
-		h.Set("WWW-Authenticate", `Bearer realm="daypass"`)
-	}
 	if p.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(p.RetryAfter))
 	}

@@ -42,6 +42,10 @@ var endpoints = []struct {
 	{"POST", "/v1/keys/issuer/rotate", `{}`, false},
 	{"GET", "/.well-known/openid-configuration", "", true},
 	{"GET", "/.well-known/jwks.json", "", true},
+	{"GET", "/.well-known/oauth-authorization-server", "", true},
+	{"POST", "/oauth/token", "", true}, // their bodies and refusals are OAuth's: oauth_test.go
+	{"POST", "/oauth/introspect", "", true},
+	{"POST", "/oauth/revoke", "", true},
 	{"GET", "/v1/status", "", false},
 	{"POST", "/v1/targets/vault/check", "", false},
 	{"GET", "/healthz", "", true},

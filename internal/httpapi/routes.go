@@ -16,6 +16,7 @@ type route struct {
 	query        []parameter
 	header       []parameter
 	in, out      reflect.Type // of the bodies; nil: none
+	form         []parameter  // of a body that is form-encoded
 	media        string       // of the answer where it is not JSON
 	status       []int        // of good answers
 	open         bool         // nobody has to say who they are
@@ -27,7 +28,7 @@ type parameter struct{ name, doc string }
 
 // routes is the table of all calls.
 func (e *edge) routes() []route {
-	tables := [][]route{leaseRoutes(), lockRoutes(), accessRoutes(), postureRoutes(), ledgerRoutes(), keyRoutes(), operationRoutes()}
+	tables := [][]route{leaseRoutes(), lockRoutes(), accessRoutes(), postureRoutes(), ledgerRoutes(), keyRoutes(), operationRoutes(), oauthRoutes()}
 	var all []route
 	for _, table := range tables {
 		all = append(all, table...)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/accesstoken"
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/store"
 )
@@ -29,6 +30,22 @@ func reveal(a broker.Acquired, view *broker.View) api.Acquired {
 		Receipt:    a.Receipt,
 		Clamped:    a.Clamped,
 	}
+}
+
+// leaseAnswer is a lease as the token endpoint gives it. Its token is that of the credential where the target gives
+// one; else it is the lease token, which is for no requests but those about the lease.
+func leaseAnswer(a broker.Acquired, view *broker.View, now time.Time) api.TokenAnswer {
+	all := reveal(a, view)
+	answer := api.TokenAnswer{
+		AccessToken: all.LeaseToken, IssuedType: api.TokenLease, TokenType: "N_A", ExpiresIn: seconds(a.Lease.ExpiresAt.Sub(now)),
+		Lease: &all.Lease, LeaseToken: all.LeaseToken, Credential: &all.Credential, Receipt: all.Receipt, Clamped: all.Clamped,
+	}
+	for name, issued := range map[string]string{"token": typeJWT, "access_token": typeAccess} {
+		if text, ok := a.Credential.Secrets[name]; ok {
+			answer.AccessToken, answer.IssuedType, answer.TokenType = text.Reveal(), issued, accesstoken.SchemeBearer
+		}
+	}
+	return answer
 }
 
 // wireLease is a lease for the wire. Whether it may be shared is what its role says now, by view: a role that

@@ -61,6 +61,7 @@ const (
 // Config is what an Issuer is made from.
 type Config struct {
 	URL       string        // `iss` of every token, and where others look for the documents; without a slash at its end
+	Server    string        // where the OAuth endpoints are; empty: nowhere
 	Algorithm Algorithm     // of tokens that ask for none; RS256 unless given
 	Rotate    time.Duration // how long a generation signs; 30 days unless given
 	Publish   string        // directory that Run keeps copies of the documents in; none unless given

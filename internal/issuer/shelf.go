@@ -95,7 +95,7 @@ func (i *Issuer) adopt(sealed []byte) (*keys, error) {
 	} else if k.generations, err = open(i.cfg.Key, sealed); err != nil {
 		return nil, fmt.Errorf("read the keys of our issuer: %w", err)
 	}
-	if k.documents, err = documents(i.cfg.URL, k, now); err != nil {
+	if k.documents, err = documents(i.cfg.URL, i.cfg.Server, k, now); err != nil {
 		return nil, err
 	}
 	i.held.Store(k)

@@ -65,6 +65,8 @@ type Config struct {
 	// Issuer is Daypass as an issuer: its tokens, which roles of the kind oidc-token and clouds get, are verified by
 	// others.
 	Issuer Issuer `yaml:"issuer"`
+	// OAuth says how the access tokens are that workloads get for their evidence.
+	OAuth OAuth `yaml:"oauth"`
 	// Postgres says what access files may ask of PostgreSQL targets.
 	Postgres Postgres `yaml:"postgres"`
 	// Retention says how long what has ended is kept. The ledger is kept for ever.
@@ -119,6 +121,16 @@ type Issuer struct {
 	// Publish is a directory that the server keeps copies of the two documents in, each at its path, for a bucket or
 	// web server to serve. It must exist. None unless given.
 	Publish string `yaml:"publish"`
+}
+
+// OAuth is the section oauth.
+type OAuth struct {
+	// AccessTokenTTL is how long access tokens live; 1h unless given, a minute at least and a day at most. They are bound
+	// to a key, and locks and withdrawn issuers apply to them at once.
+	AccessTokenTTL Period `yaml:"access_token_ttl"`
+	// Nonce says whether proofs of possession need a nonce of ours: require, or off for clients that cannot take one up;
+	// proofs are then good for a minute by their own clock. require unless given.
+	Nonce string `yaml:"nonce"`
 }
 
 // Postgres is the section postgres. What is here is for those who run the server to allow, not for those who write
@@ -233,6 +245,7 @@ func (c *Config) fill() {
 		{&c.MasterKey, "file:///var/lib/daypass/master.key"},
 		{&c.SecretsDir, "/etc/daypass/secrets"},
 		{&c.Issuer.Algorithm, "RS256"},
+		{&c.OAuth.Nonce, "require"},
 		{&c.Conditions, "off"},
 		{&c.Log.Level, "info"},
 		{&c.Log.Format, "json"},
@@ -251,6 +264,9 @@ func (c *Config) fill() {
 	const day = Period(24 * time.Hour)
 	if c.Issuer.Rotate == 0 {
 		c.Issuer.Rotate = 30 * day
+	}
+	if c.OAuth.AccessTokenTTL == 0 {
+		c.OAuth.AccessTokenTTL = Period(time.Hour)
 	}
 	if c.Retention.Leases == 0 {
 		c.Retention.Leases = 90 * day

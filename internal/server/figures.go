@@ -17,6 +17,7 @@ type figures struct {
 	server        *Server
 	verifications *prometheus.HistogramVec
 	commits       prometheus.Histogram
+	oauth         *prometheus.CounterVec
 }
 
 func newFigures(s *Server) *figures {
@@ -25,6 +26,9 @@ func newFigures(s *Server) *figures {
 		verifications: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "daypass_verify_seconds", Help: "Verifications of workload tokens, by issuer (none: not configured) and outcome (ok, rejected, unavailable).",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9)}, []string{"issuer", "outcome"}),
+		oauth: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "daypass_oauth_answers_total", Help: "Answers of the OAuth endpoints, by endpoint (token, introspect, revoke) and outcome: ok, or the error of RFC 6749 and its successors."},
+			[]string{"endpoint", "outcome"}),
 		commits: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "daypass_store_commit_updates", Help: "Updates that shared one durable commit of the store.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 10)}),
@@ -42,6 +46,11 @@ func (f *figures) verified(issuer string, err error, took time.Duration) {
 		outcome = "unavailable"
 	}
 	f.verifications.WithLabelValues(issuer, outcome).Observe(took.Seconds())
+}
+
+// oauthAnswered counts an answer of an OAuth endpoint. Both are words of ours.
+func (f *figures) oauthAnswered(endpoint, outcome string) {
+	f.oauth.WithLabelValues(endpoint, outcome).Inc()
 }
 
 // committed counts a commit of the store.
@@ -69,6 +78,7 @@ func (f *figures) Describe(out chan<- *prometheus.Desc) {
 		out <- d
 	}
 	f.verifications.Describe(out)
+	f.oauth.Describe(out)
 	f.commits.Describe(out)
 }
 
@@ -87,6 +97,7 @@ func (f *figures) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	f.verifications.Collect(out)
+	f.oauth.Collect(out)
 	f.commits.Collect(out)
 	ready := 0.0
 	if len(f.server.ready.reasons(ctx)) == 0 {

@@ -142,6 +142,10 @@ func (s *Server) assemble() error {
 	s.revoker = revoker.New(revoker.Config{Store: s.store, Fleet: s.fleet, Clock: s.clock, Log: s.log})
 	files := secrets{s.cfg.SecretsDir}
 	s.issuer = s.newIssuer()
+	tokens, err := s.accessTokens()
+	if err != nil {
+		return err
+	}
 	s.builder = &builder{
 		kinds:   withTestKinds(kinds(s.cfg), s.options.Targets),
 		zones:   locations,
@@ -165,6 +169,7 @@ func (s *Server) assemble() error {
 		Builder: s.builder,
 		NewKey:  s.newLedgerKey,
 		Issuer:  s.issuer,
+		Tokens:  tokens,
 		Limits: broker.Limits{
 			LeasesPerPrincipal: s.cfg.Limits.LeasesPerPrincipal,
 			AcquireRate:        float64(s.cfg.Limits.AcquireRate),
@@ -187,6 +192,9 @@ func (s *Server) assemble() error {
 		Store:          s.store,
 		Metrics:        s.registry,
 		Documents:      s.issuer.Documents,
+		URL:            s.url,
+		IssuerURL:      s.issuer.URL(),
+		OAuth:          s.figures.oauthAnswered,
 		Status:         s.Status,
 		Ready:          s.ready.reasons,
 		TrustedProxies: s.cfg.TrustedProxies,

@@ -23,6 +23,7 @@ func (s *Server) newIssuer() *issuer.Issuer {
 	}
 	return issuer.New(issuer.Config{
 		URL:       url,
+		Server:    s.url,
 		Algorithm: issuer.Algorithm(s.cfg.Issuer.Algorithm),
 		Rotate:    time.Duration(s.cfg.Issuer.Rotate),
 		Publish:   s.cfg.Issuer.Publish,
