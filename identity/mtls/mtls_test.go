@@ -122,7 +122,7 @@ func trustNothingOfTheSystem(m *testing.M) int {
 		panic(err)
 	}
 	os.Setenv("SSL_CERT_FILE", file) //nolint:forbidigo // the library reads it once for the process, and takes no value
-	os.Setenv("SSL_CERT_DIR", dir) //nolint:forbidigo // the library reads it once for the process, and takes no value
+	os.Setenv("SSL_CERT_DIR", dir)   //nolint:forbidigo // the library reads it once for the process, and takes no value
 	return m.Run()
 }
 
