@@ -113,6 +113,7 @@ func TestReferenceOfRulesOfTrust(t *testing.T) {
 		"  or the role's labels, joined by `&&`, `||`, `!` and `if`. Any other condition on the principal counts for none, and the finding says so.\n" +
 		"- Conditions on the context (hour, address, country, posture) narrow a permit, but say nothing of whom it trusts: they count for none.\n" +
 		"- A `forbid` on everything narrows every permit. One on some roles, targets or principals counts for none.\n" +
+		"- Issuers on plain http are no finding but a mistake; loopback addresses alone may be that.\n" +
 		"- Whether a branch is protected, who may push to it and who may change a workflow is for the platform to say.\n" +
 		"- What claims mean that an issuer declares itself, its author knows: one comparison is enough.\n")
 	compare(t, "reference/lint.md", page.String())

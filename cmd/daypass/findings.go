@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/server"
@@ -61,11 +62,12 @@ func (a *app) reportFindings(dir string, files map[string]string, check api.Acce
 	return err
 }
 
-// tellFindings says beside the result what is wider in files that were just applied than it need be. Files that this
+// tellFindings says beside the result what is wider in files that were just applied than it need be, notes aside. Files that this
 // version of the command cannot read were good enough for the server.
 func (a *app) tellFindings(dir string, files map[string]string) {
 	if all, _, err := findings(files); err == nil && !a.quiet {
-		printFindings(a.err, dir, all)
+		notes := func(f finding) bool { return f.Severity == string(trust.Note) }
+		printFindings(a.err, dir, slices.DeleteFunc(all, notes))
 	}
 }
 

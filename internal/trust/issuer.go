@@ -32,9 +32,6 @@ func (l *linter) place(rule string, severity Severity, at source.Place, why, fix
 // issuers looks at the issuers.
 func (l *linter) issuers() {
 	for _, issuer := range slices.SortedFunc(maps.Values(l.config.Issuers), func(a, b access.Issuer) int { return cmp.Compare(a.Name, b.Name) }) {
-		if strings.HasPrefix(issuer.URL, "http://") {
-			l.place("plain-http", Note, issuer.Place, fmt.Sprintf("the keys of issuer %q are fetched from %s without TLS", issuer.Name, issuer.URL), "use https outside of tests")
-		}
 		if issuer.Kind != access.KindOIDC {
 			continue
 		}

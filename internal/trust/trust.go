@@ -61,7 +61,6 @@ func Rules() []Rule {
 		{"shared-audience", Warning, "an issuer whose tokens are for others as well as for this server", "each who is given such a token can use it here"},
 		{"long-lease", Warning, "a role whose leases may live longer than twelve hours", "a credential that is stolen works as long as its lease"},
 		{"undeclared-claims", Note, "an issuer without a preset and without claims", "policies can tell its workloads apart by their subjects alone"},
-		{"plain-http", Note, "an issuer whose keys are fetched without TLS", "who stands between can put his own keys there"},
 		{"lookalike", Warning, "text in which letters of other alphabets stand among Latin ones", "it reads like another name than it is, and never equals it"},
 		{"unread", Note, "a policy with more alternatives than can be looked at", "nothing is known about it"},
 		{"unused-acceptance", Note, "an @accept of a rule that finds nothing there", "what is accepted in advance is overlooked when it comes"},

@@ -213,7 +213,6 @@ func TestIssuersAndRolesAreLookedAt(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"an issuer of one's own":        {"kind: Issuer\nname: a\noidc: {url: https://a.example}\nclaims: {team: string}", ""},
 		"no claims":                     {"kind: Issuer\nname: a\noidc: {url: https://a.example}", "undeclared-claims?"},
-		"plain http":                    {"kind: Issuer\nname: a\npreset: github-actions\noidc: {url: http://127.0.0.1:1}", "plain-http?"},
 		"an audience of AWS":            {"kind: Issuer\nname: a\npreset: github-actions\noidc: {audience: sts.amazonaws.com}", "shared-audience"},
 		"the default audience":          {"kind: Issuer\nname: a\npreset: github-actions\noidc: {audience: 'https://github.com/acme'}", "shared-audience"},
 		"an audience for this server":   {"kind: Issuer\nname: a\npreset: github-actions\noidc: {audience: 'https://daypass.example'}", ""},
