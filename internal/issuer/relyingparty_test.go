@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/daypass/daypass/internal/issuer"
@@ -93,18 +94,19 @@ func TestAClientLibraryOfOthersTrustsUsOverRotations(t *testing.T) {
 	program := buildRelyingParty(t)
 	h := newHouse(t)
 	h.pass(-2 * issuer.Ahead) // the service has a clock of its own, which our two rotations must not pass
-	var i *issuer.Issuer
+	var serving atomic.Pointer[issuer.Issuer]
 	h.publish(func(w http.ResponseWriter, r *http.Request) {
 		for _, path := range []string{issuer.ConfigurationPath, issuer.KeysPath} {
 			if r.URL.Path == path {
 				w.Header().Set("Content-Type", "application/json")
-				io.WriteString(w, document(t, i, path))
+				io.WriteString(w, document(t, serving.Load(), path))
 				return
 			}
 		}
 		http.NotFound(w, r)
 	})
-	i = h.server()
+	i := h.server()
+	serving.Store(i)
 	both := func() (tokens []secret.Text) {
 		for _, algorithm := range issuer.Algorithms() {
 			asked := order()
