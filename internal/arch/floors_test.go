@@ -29,7 +29,9 @@ const floors = `
 2 identity/identitytest     conformance suite that every verifier passes
 2 target                    target and its duties
 2 target/oidctoken          tokens of our own issuer
+2 target/aws                sessions, users and roles of AWS
 2 target/postgres           PostgreSQL logins
+2 target/cloudtoken         access tokens of Google Cloud and Azure, for tokens of ours
 2 target/targettest         conformance suite that every target passes, and a target in memory
 2 client                    Go SDK: acquire, hold, release, watch
 2 client/aws                evidence of AWS credentials for the SDK

@@ -10,7 +10,7 @@ import (
 
 // clockReaders may call time.Now. Elsewhere time is an argument, so that tests own it.
 var clockReaders = []string{
-	"cmd/daypass", "daypasstest", "internal/agent", "internal/bench", "internal/broker", "internal/crash", "internal/demo",
+	"client", "cmd/daypass", "daypasstest", "internal/agent", "internal/bench", "internal/broker", "internal/crash", "internal/demo",
 	"internal/revoker", "internal/server", "internal/store", "internal/store/sqlite", "internal/store/storetest", "internal/testbed",
 	"internal/rig", "internal/testissuer", "internal/testissuer/cmd/testissuer", "identity/identitytest", "target/targettest",
 }
@@ -40,8 +40,10 @@ var revealers = map[string]string{
 	"identity/aws":            "takes the signed request out of the evidence",
 	"identity/identitytest":   "builds bad tokens from good ones",
 	"internal/store/postgres": "logs in at the database of the store",
+	"target/cloudtoken":       "shows our tokens to the token services of clouds",
 	"target/postgres":         "logs in as administrator and sets the login's verifier",
 	"target/kubernetes":       "puts a token into a kubeconfig",
+	"target/aws":              "shows AWS a token of ours",
 	"target/targettest":       "tries credentials and looks for leaked ones",
 	"client":                  "sends tokens",
 	"internal/agent":          "hands credentials to the child process and tokens to the client",

@@ -16,6 +16,7 @@ import (
 	"github.com/daypass/daypass/internal/issuer"
 	"github.com/daypass/daypass/internal/source"
 	"github.com/daypass/daypass/internal/trust"
+	"github.com/daypass/daypass/target/cloudtoken"
 	"github.com/daypass/daypass/target/oidctoken"
 )
 
@@ -34,9 +35,25 @@ func FederationOf(files map[string]string, role, url, algorithm string) (trust.F
 	switch kind := cfg.Targets[r.Target].Kind; kind {
 	case oidctoken.Kind:
 		return f, ofToken(&f, r)
+	case cloudtoken.KindGoogle, cloudtoken.KindAzure:
+		return f, ofCloud(&f, cfg.Targets[r.Target])
 	default:
 		return f, withHint(fmt.Errorf("role %q is of a target of kind %s, which needs no trust in our issuer", role, kind), "name a role with a section oidc-token")
 	}
+}
+
+// ofCloud fills in what a target at a cloud is asked for with.
+func ofCloud(f *trust.Federation, t access.Target) error {
+	f.Algorithm, f.Audience = string(issuer.RS256), cloudtoken.AzureAudience
+	if t.Kind == cloudtoken.KindAzure {
+		return nil
+	}
+	var settings cloudtoken.GoogleSettings
+	if err := json.Unmarshal(t.Settings, &settings); err != nil {
+		return fmt.Errorf("read the settings of target %q: %w", t.Name, err)
+	}
+	f.Audience = settings.Audience()
+	return nil
 }
 
 // ofToken fills in what the section oidc-token of a role says.

@@ -11,6 +11,8 @@ import (
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/issuer"
 	"github.com/daypass/daypass/target"
+	"github.com/daypass/daypass/target/aws"
+	"github.com/daypass/daypass/target/cloudtoken"
 	"github.com/daypass/daypass/target/kubernetes"
 	"github.com/daypass/daypass/target/oidctoken"
 	"github.com/daypass/daypass/target/postgres"
@@ -51,6 +53,7 @@ type targetOrder struct {
 
 	issuer *issuer.Issuer                                             // signs tokens for those who trust us
 	until  func(ctx context.Context, lease string) (time.Time, error) // until when what was handed out lives; zero: nothing was
+	granted *granted
 	now    func() time.Time
 }
 
@@ -75,8 +78,12 @@ func kinds(cfg Config) map[string]kind {
 			},
 			files: postgresFiles,
 		},
+		aws.Kind: awsTargets(),
 		kubernetes.Kind: kubernetesTargets(),
 		oidctoken.Kind:  oidcTokens(),
+
+		cloudtoken.KindGoogle: googleTokens(),
+		cloudtoken.KindAzure:  azureTokens(),
 	}
 }
 
