@@ -118,7 +118,8 @@ type Broker struct {
 	locate     func(netip.Addr) (country, subdivision string)
 	conditions string
 	reports    *rates        // of posture
-	changed    chan struct{} // wakes the reviews; buffered, so that a wake is never lost
+	changed    chan struct{} // wakes the reviews of posture; buffered, so that a wake is never lost
+	activated  chan struct{} // wakes those of policies
 	figures    *figures
 
 	view     atomic.Pointer[View] // the active revision; replaced whole
@@ -150,6 +151,7 @@ func New(cfg Config) *Broker {
 		conditions: cfg.Conditions,
 		reports:    newRates(reportsPerAcquire * cfg.Limits.AcquireRate),
 		changed:    make(chan struct{}, 1),
+		activated:  make(chan struct{}, 1),
 		stopped:    make(chan struct{}),
 	}
 	for _, name := range cfg.Admins {

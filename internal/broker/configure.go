@@ -154,7 +154,7 @@ func (b *Broker) serve(ctx context.Context, view *View) ([]string, error) {
 	}
 	notes = append(notes, b.openNotes(view)...)
 	before := b.view.Swap(view)
-	b.wakeReviews()
+	signal(b.activated)
 	withdrawn, err := b.withdrawn(ctx, before, view)
 	for _, url := range withdrawn {
 		notes = append(notes, fmt.Sprintf("issuer %s left: its leases end", url))

@@ -74,7 +74,7 @@ permit (principal in Issuer::"ops", action in [Action::"read", Action::"lock", A
 // workloads that it knows.
 type desk struct {
 	*broker.Broker
-	t        *testing.T
+	t        testing.TB
 	store    *store.Store
 	revoker  *revoker.Revoker
 	fleet    *revoker.Fleet
@@ -94,7 +94,7 @@ type options struct {
 	system *targettest.System
 }
 
-func open(t *testing.T, opt options) *desk {
+func open(t testing.TB, opt options) *desk {
 	t.Helper()
 	if opt.path == "" {
 		opt.path = filepath.Join(t.TempDir(), "daypass.db")
@@ -144,7 +144,7 @@ func (p *places) of(address netip.Addr) string {
 }
 
 // start opens a desk whose access configuration is active.
-func start(t *testing.T, opt options) *desk {
+func start(t testing.TB, opt options) *desk {
 	t.Helper()
 	d := open(t, opt)
 	_, err := d.Apply(t.Context(), local, configuration(), "")
@@ -323,14 +323,14 @@ func (d *desk) audit() {
 	}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-func decode(t *testing.T, data []byte) (v any) {
+func decode(t testing.TB, data []byte) (v any) {
 	t.Helper()
 	must(t, json.Unmarshal(data, &v))
 	return v

@@ -2,6 +2,8 @@ package broker
 
 import (
 	"context"
+	"errors"
+	"sync"
 	"time"
 
 	"github.com/daypass/daypass/internal/fault"
@@ -35,67 +37,74 @@ const (
 	reviewWork             = "(review)" // the claim of it; no target has such a name
 )
 
-// wakeReviews tells the reviews that there may be something to look at.
-func (b *Broker) wakeReviews() {
+// wakeReviews tells the reviews of posture that there may be something to look at.
+func (b *Broker) wakeReviews() { signal(b.changed) }
+
+// signal wakes a loop; one pending wake is as good as many.
+func signal(c chan struct{}) {
 	select {
-	case b.changed <- struct{}{}:
-	default: // one pending wake is as good as many
+	case c <- struct{}{}:
+	default:
 	}
 }
 
-// reviews is where the reviews of this server are.
+// reviews is where one kind of review of this server is. Each kind has a loop of its own: a change of posture does not
+// wait for a round over all leases.
 type reviews struct {
 	broker  *Broker
 	claimed time.Time // until when they are our work
-	timed   time.Time // when the last round of what hangs on the time began
 }
 
 // runReviews reviews what there is to review, until ctx ends.
 func (b *Broker) runReviews(ctx context.Context) {
-	r := &reviews{broker: b}
-	for wait := reviewEvery; ; {
+	var loops sync.WaitGroup
+	for _, loop := range []struct {
+		wake  <-chan struct{}
+		every time.Duration
+		round func(*reviews, context.Context, *View) error
+	}{
+		{b.changed, reviewEvery, (*reviews).postures},
+		{b.activated, reviewEvery, (*reviews).policies},
+		{nil, timeEvery, (*reviews).times},
+	} {
+		loops.Go(func() { (&reviews{broker: b}).loop(ctx, loop.wake, loop.every, loop.round) })
+	}
+	loops.Wait()
+}
+
+// loop does one kind of review, at each wake and from time to time.
+func (r *reviews) loop(ctx context.Context, wake <-chan struct{}, every time.Duration, round func(*reviews, context.Context, *View) error) {
+	for wait := every; ; {
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return
-		case <-b.changed:
+		case <-wake:
 			timer.Stop()
 		case <-timer.C:
 		}
-		wait = reviewEvery
-		if err := r.round(ctx); err != nil && ctx.Err() == nil {
-			b.log.Error("decide live leases again", "err", err)
+		wait = every
+		view := r.broker.View()
+		if view == nil {
+			continue
+		}
+		ours, err := r.claim(ctx)
+		if err == nil && ours {
+			err = round(r, ctx, view)
+		}
+		if err != nil && ctx.Err() == nil {
+			r.broker.log.Error("decide live leases again", "err", err)
 			wait = 10 * reviewEvery
 		}
 	}
 }
 
-// round does what there is to do now.
-func (r *reviews) round(ctx context.Context) error {
-	b := r.broker
-	view := b.View()
-	if view == nil {
-		return nil
-	}
-	if ours, err := r.claim(ctx); err != nil || !ours {
-		return err
-	}
-	if err := r.age(ctx, view); err != nil {
-		return err
-	}
-	if err := r.postures(ctx, view); err != nil {
-		return err
-	}
-	if err := r.policies(ctx, view); err != nil {
-		return err
-	}
-	if now := time.Now(); now.Sub(r.timed) >= timeEvery {
-		r.timed = now
-		for _, role := range view.Policy.Timed() {
-			if err := r.all(ctx, view, store.Filter{Role: role}, timePause); err != nil {
-				return err
-			}
+// times reviews the leases of roles whose policies look at the time.
+func (r *reviews) times(ctx context.Context, view *View) error {
+	for _, role := range view.Policy.Timed() {
+		if err := r.all(ctx, view, store.Filter{Role: role}, timePause); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -142,8 +151,11 @@ func (r *reviews) age(ctx context.Context, view *View) error {
 	return nil
 }
 
-// postures reviews the leases of records that have changed.
+// postures reviews the leases of records that have changed or grown old.
 func (r *reviews) postures(ctx context.Context, view *View) error {
+	if err := r.age(ctx, view); err != nil {
+		return err
+	}
 	var sources []string
 	err := r.broker.store.View(ctx, func(tx *store.Tx) (err error) {
 		sources, err = tx.PostureTurns()
@@ -432,7 +444,7 @@ func (b *Broker) endFailed(ctx context.Context, view *View, page []reviewed) err
 		}
 		return nil
 	})
-	if err == errRevisionChanged {
+	if errors.Is(err, errRevisionChanged) {
 		return nil // the revision that is active has its own turn
 	}
 	if err != nil {

@@ -125,3 +125,22 @@ func TestADecisionLooksAtAsManyPoliciesAmongTenThousandAsAmongTen(t *testing.T) 
 		t.Errorf("among 10,000 policies it looks at %d", n)
 	}
 }
+
+// BenchmarkDecideConditions measures a decision that looks at everything that is so around a request.
+func BenchmarkDecideConditions(b *testing.B) {
+	engine := watched(b, permitWhen(`context has country && context.country == "DE" && context has subdivision && context.subdivision == "DE-BE" &&
+  context.local["Europe/Berlin"].weekday <= 5 && context.local["Europe/Berlin"].hour >= 6 && context.source_ip.isInRange(ip("10.0.0.0/8")) &&
+  context has token_age && context.token_age < duration("5m") && context.live_leases < 3 &&
+  context.posture has machine && context.posture.machine.healthy && context.posture.machine.tags.contains("a")`))
+	r := with(func(r *policy.Request) {
+		r.Country, r.Subdivision, r.TokenAge, r.LiveLeases = "DE", "DE-BE", new(time.Minute), new(1)
+		r.Posture = map[string]policy.Posture{"machine": record(*r, healthy())}
+	})
+	if d := engine.Decide(r); !d.Allow {
+		b.Fatalf("denied: %+v", d.Reasons)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		engine.Decide(r)
+	}
+}

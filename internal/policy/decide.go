@@ -198,9 +198,11 @@ func (e *Engine) local(now time.Time) cedar.Record {
 	local := make(cedar.RecordMap, len(e.zones))
 	for _, z := range e.zones {
 		clock := localTime(now, z.location)
-		local[z.key] = cedar.NewRecord(cedar.RecordMap{
-			"hour": cedar.Long(clock.hour), "minute": cedar.Long(clock.minute), "weekday": cedar.Long(clock.weekday), "date": cedar.String(clock.date),
-		})
+		shown := cedar.RecordMap{"hour": cedar.Long(clock.hour), "minute": cedar.Long(clock.minute), "weekday": cedar.Long(clock.weekday)}
+		if e.dates {
+			shown["date"] = cedar.String(clock.date())
+		}
+		local[z.key] = cedar.NewRecord(shown)
 	}
 	return cedar.NewRecord(local)
 }

@@ -103,7 +103,7 @@ func (d Decision) Input() []byte {
 	if d.engine != nil {
 		for _, z := range d.engine.zones {
 			clock := localTime(r.Now, z.location)
-			in.Context.Local[string(z.key)] = inputTime{clock.date, clock.hour, clock.minute, clock.weekday}
+			in.Context.Local[string(z.key)] = inputTime{clock.date(), clock.hour, clock.minute, clock.weekday}
 		}
 	}
 	text, err := encode(in)

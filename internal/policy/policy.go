@@ -37,6 +37,7 @@ type Engine struct {
 	zones      []zone
 	postures   map[string]*compiledPosture
 	timed      map[string]bool // roles
+	dates      bool            // some policy can see a date
 	open       source.Errors   // permits without a condition
 }
 
@@ -92,7 +93,7 @@ func Compile(cfg *access.Config, zones []*time.Location) (*Engine, error) {
 	for name, issuer := range cfg.Issuers {
 		e.issuers[name] = compileIssuer(issuer, &e.usage)
 	}
-	e.postures = compilePostures(cfg, &e.usage)
+	e.postures, e.dates = compilePostures(cfg), e.usage.wantsDates()
 	return e, nil
 }
 

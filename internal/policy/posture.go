@@ -31,7 +31,7 @@ type compiledPosture struct {
 // reportedAt is the attribute that every record has.
 const reportedAt = "reported_at"
 
-func compilePostures(cfg *access.Config, used *usage) map[string]*compiledPosture {
+func compilePostures(cfg *access.Config) map[string]*compiledPosture {
 	all := map[string]*compiledPosture{}
 	for name, posture := range cfg.Postures {
 		compiled := &compiledPosture{key: cedar.String(name), of: posture.Of, maxAge: posture.MaxAge}

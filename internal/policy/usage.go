@@ -11,6 +11,7 @@ type usage struct {
 	attributes map[types.String]bool // every name behind a dot, in brackets or behind has
 	claims     bool                  // some policy takes all claims as one value
 	context    bool                  // some policy takes the context as one value
+	records    bool                  // some policy writes a record, perhaps to compare a part of the context with it
 }
 
 // add notes what a policy asks for.
@@ -38,6 +39,11 @@ func (u *usage) add(tree *ast.Policy) {
 				part(n.Arg, n.Value)
 			case ast.NodeTypeHas:
 				part(n.Arg, n.Value)
+			case ast.NodeTypeRecord:
+				u.records = true
+			case ast.NodeValue:
+				_, is := n.Value.(types.Record)
+				u.records = u.records || is
 			}
 			return true
 		})
@@ -61,3 +67,6 @@ func (u *usage) wantsClaim(name types.String) bool { return u.claims || u.attrib
 
 // wants reports whether some policy can see an attribute of the context.
 func (u *usage) wants(name types.String) bool { return u.context || u.attributes[name] }
+
+// wantsDates reports whether some policy can see the dates of the context's zones.
+func (u *usage) wantsDates() bool { return u.records || u.wants("date") }

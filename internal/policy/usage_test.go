@@ -16,6 +16,7 @@ func TestPoliciesThatTakeRecordsAsOneValueSeeThemWhole(t *testing.T) {
 		`permit (principal is Workload, action, resource is Role) when { context has country && context.country == "DE" };`:                                                                                    false,
 		`permit (principal is Workload, action, resource is Role) when { principal.claims has admin };`:                                                                                                        false,
 		`permit (principal is Workload, action, resource is Role) when { principal has claims.team && principal.claims["team"] == "a" };`:                                                                      true,
+		`permit (principal is Workload, action, resource is Role) when { context.local["Europe/Berlin"] == {hour: 12, minute: 0, weekday: 3, date: "2026-07-01"} };`:                                           true,
 	} {
 		if d := compile(t, text).Decide(corpRequest(claims)); d.Allow != want {
 			t.Errorf("%s: %+v", text, d.Reasons)

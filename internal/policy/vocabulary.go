@@ -224,8 +224,11 @@ func principalUID(principal, issuer, subject string) cedar.EntityUID {
 // wallClock is what the clocks and calendars of a zone show.
 type wallClock struct {
 	hour, minute, weekday int
-	date                  string
+	there                 time.Time
 }
+
+// date is the date that the calendar shows, such as 2026-12-31.
+func (w wallClock) date() string { return w.there.Format(time.DateOnly) }
 
 // localTime returns the wall clock of a zone, as policies see it.
 func localTime(now time.Time, zone *time.Location) wallClock {
@@ -234,7 +237,7 @@ func localTime(now time.Time, zone *time.Location) wallClock {
 	if weekday == 0 {
 		weekday = 7
 	}
-	return wallClock{there.Hour(), there.Minute(), weekday, there.Format(time.DateOnly)}
+	return wallClock{there.Hour(), there.Minute(), weekday, there}
 }
 
 // lineOf returns `file:line`.
