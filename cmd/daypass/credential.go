@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/client"
@@ -22,6 +23,8 @@ func (a *app) handOver(lease *client.Lease, certificate string) error {
 		return a.json(wireForm(lease))
 	case "env", "dotenv":
 		return a.printVariables(lease, certificate)
+	case "exec-credential":
+		return a.printExecCredential(lease)
 	}
 	return a.printCredential(lease)
 }
@@ -84,7 +87,7 @@ func (w *watched) Write(p []byte) (int, error) {
 
 // printVariables prints for shells and for files of variables.
 func (a *app) printVariables(lease *client.Lease, certificate string) error {
-	file, err := a.writeCertificate(lease, certificate)
+	file, err := a.writeFile(lease, certificate)
 	if err != nil {
 		return err
 	}
@@ -106,18 +109,23 @@ func (a *app) printVariables(lease *client.Lease, certificate string) error {
 	return err
 }
 
-// writeCertificate puts the target's certificates, which are no secret, where the variables can name them.
-func (a *app) writeCertificate(lease *client.Lease, path string) (string, error) {
-	text := agent.NeedsFile(lease.Credential)
-	if text == "" {
+// writeFile puts what a credential wants in a file where the variables can name it: the target's certificates, which
+// are no secret, or a kubeconfig, which is.
+func (a *app) writeFile(lease *client.Lease, path string) (string, error) {
+	ending, text := agent.NeedsFile(lease.Credential)
+	if text.IsZero() {
 		return "", nil
+	}
+	what := "the target's certificates are in"
+	if ending != ".pem" {
+		what = "the " + strings.TrimPrefix(ending, ".") + " is in"
 	}
 	if path == "" {
 		directory := a.getenv("XDG_RUNTIME_DIR")
 		if directory == "" {
 			directory = os.TempDir()
 		}
-		path = filepath.Join(directory, "daypass-"+lease.ID()+".pem")
+		path = filepath.Join(directory, "daypass-"+lease.ID()+ending)
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -125,17 +133,33 @@ func (a *app) writeCertificate(lease *client.Lease, path string) (string, error)
 	}
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return "", fmt.Errorf("write the target's certificates: %w", err)
+		return "", fmt.Errorf("write what the credential wants in a file: %w", err)
 	}
-	_, err = file.WriteString(text)
+	_, err = file.WriteString(text.Reveal())
 	if closed := file.Close(); err == nil {
 		err = closed
 	}
 	if err != nil {
-		return "", fmt.Errorf("write the target's certificates: %w", err)
+		return "", fmt.Errorf("write what the credential wants in a file: %w", err)
 	}
-	a.tell("the target's certificates are in %s", path)
+	a.tell("%s %s", what, path)
 	return path, nil
+}
+
+// printExecCredential prints for kubectl and its like, which run us as their plugin.
+func (a *app) printExecCredential(lease *client.Lease) error {
+	if lease.Credential.Type != "kubernetes" {
+		return hinted(fmt.Errorf("--output exec-credential is for credentials of type kubernetes, not %q", clean(lease.Credential.Type)), "--output json prints every credential")
+	}
+	type status struct {
+		ExpiresAt string `json:"expirationTimestamp"`
+		Token     string `json:"token"`
+	}
+	return a.json(struct {
+		APIVersion string `json:"apiVersion"`
+		Kind       string `json:"kind"`
+		Status     status `json:"status"`
+	}{"client.authentication.k8s.io/v1", "ExecCredential", status{lease.Info().ExpiresAt.Format(time.RFC3339), lease.Credential.Secret("token").Reveal()}})
 }
 
 // shellQuote quotes for POSIX shells.

@@ -158,6 +158,7 @@ Set for the command of daypass run, and printed by daypass acquire --output env:
                           Inherited variables that could lead the tool elsewhere, such as PGHOSTADDR
                           and PGSERVICE, are taken out.
   oidc-token              OIDC_TOKEN
+  kubernetes              KUBECONFIG, a file
 
 Set for the command of daypass run alone:
 

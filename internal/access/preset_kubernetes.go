@@ -16,7 +16,8 @@ func kubernetes() Preset {
 		Age:      time.Hour,
 		Known: []Claim{
 			{Name: "namespace", Means: "namespace of the account", Nature: Fixed, Pins: Tenant},
-			{Name: "service_account", Means: "name of the account", Nature: Mutable, Pins: Within, Partner: "service_account_uid"},
+			// A later account of the same name is made by who may make accounts in the namespace, and so is as much theirs.
+			{Name: "service_account", Means: "name of the account; service_account_uid tells it from a later one", Nature: Fixed, Pins: Within},
 			{Name: "service_account_uid", Means: "UID of the account: another one when it is deleted and made again", Nature: Fixed, Pins: Project},
 			{Name: "pod", Optional: true, Means: "name of the pod that the token was made for", Nature: OfRun},
 			{Name: "pod_uid", Optional: true, Means: "UID of that pod", Nature: OfRun},

@@ -30,20 +30,30 @@ var postgresOverrides = []string{
 	"PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE", "PGPASSFILE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGREQUIRESSL",
 }
 
-// NeedsFile returns the text that a credential wants in a file, such as the certificates to trust, and "" where it
-// wants none.
-func NeedsFile(c client.Credential) string { return c.Public("sslrootcert") }
+// NeedsFile returns the text that a credential wants in a file and how the file's name ends: certificates to trust, or
+// a kubeconfig, which is secret. Text is empty where it wants none.
+func NeedsFile(c client.Credential) (ending string, text secret.Text) {
+	if c.Type == "kubernetes" {
+		return ".kubeconfig", c.Secret("kubeconfig")
+	}
+	if c.Public("sslrootcert") == "" {
+		return "", secret.Text{}
+	}
+	return ".pem", c.Secret("sslrootcert")
+}
 
 // Variables returns the variables for a credential, each name with prefix. File is where the text of [NeedsFile]
 // was written.
 //
 // A postgres credential sets PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE, PGSSLROOTCERT (a file)
-// and DATABASE_URL. An oidc-token credential sets OIDC_TOKEN.
+// and DATABASE_URL. An oidc-token credential sets OIDC_TOKEN, a kubernetes credential KUBECONFIG (a file).
 func Variables(prefix string, c client.Credential, file string) ([]Variable, error) {
 	switch c.Type {
 	case "postgres":
 	case "oidc-token":
 		return []Variable{{prefix + "OIDC_TOKEN", c.Secret("token")}}, nil
+	case "kubernetes":
+		return []Variable{{prefix + "KUBECONFIG", secret.New(file)}}, nil
 	default:
 		return nil, fmt.Errorf("no variables are known for a credential of type %q", c.Type)
 	}

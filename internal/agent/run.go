@@ -74,7 +74,7 @@ func (r Run) Do(ctx context.Context) (int, error) {
 	signals := listen()
 	defer signals.stop()
 	files := &runtimeDir{parent: r.Dir}
-	defer func() { _ = files.remove() }() // what is left is private, and holds no secret but a public certificate
+	defer func() { _ = files.remove() }() // what is left is private, and opens nothing once its lease has ended
 
 	outside := r.outside()
 	passes, signalled, err := r.acquire(ctx, signals, outside)
@@ -197,9 +197,9 @@ func (r Run) environment(passes []pass, outside []offer, files *runtimeDir) ([]s
 // handOver returns the variables for a lease's credential, with what must be a file in one.
 func handOver(role RoleRef, lease *client.Lease, files *runtimeDir) ([]Variable, error) {
 	file := ""
-	if text := NeedsFile(lease.Credential); text != "" {
+	if ending, text := NeedsFile(lease.Credential); !text.IsZero() {
 		var err error
-		if file, err = files.write(lease.ID()+".pem", text); err != nil {
+		if file, err = files.write(lease.ID()+ending, text.Reveal()); err != nil {
 			return nil, err
 		}
 	}
@@ -338,6 +338,9 @@ func (r Run) release(leases []*client.Lease) {
 			wait, bounded := proofWait, lease.Info().Revocation == "bounded"
 			if bounded {
 				wait = 0 // there is no proof before its time is up
+			}
+			if lease.Credential.Type == "kubernetes" {
+				wait = 0 // API servers take seconds to forget a token, and the server waits for the proof by itself
 			}
 			info, err := lease.Release(ctx, wait)
 			switch {

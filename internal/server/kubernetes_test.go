@@ -108,7 +108,8 @@ func (c *clustered) status(t *testing.T, lease *client.Lease) int {
 	return code
 }
 
-// TestAPodGetsAnAccountThatDiesWithItsLease is about promise K1 and K2 of THREAT_MODEL.md.
+// TestAPodGetsAnAccountThatDiesWithItsLease follows a pod's token to credentials of both kinds and to their end
+// (THREAT_MODEL promises 5 and 8).
 func TestAPodGetsAnAccountThatDiesWithItsLease(t *testing.T) {
 	c := newClustered(t)
 	workload := c.pod(t, "builder-1")

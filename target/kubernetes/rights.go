@@ -19,8 +19,10 @@ type Rights struct {
 
 // ServiceAccount is an account that somebody else made, with what rights it has.
 type ServiceAccount struct {
+	// Namespace is where the account is.
 	Namespace string `yaml:"namespace" json:"namespace"`
-	Name      string `yaml:"name" json:"name"`
+	// Name is that of the account.
+	Name string `yaml:"name" json:"name"`
 	// Audiences are whom the token is for; the API server itself unless given. A token for others does not open the
 	// API server.
 	Audiences []string `yaml:"audiences" json:"audiences,omitempty"`
@@ -37,7 +39,9 @@ type PerLease struct {
 
 // Bind gives an account the rights of one role that exists: a Role or a ClusterRole.
 type Bind struct {
-	Role        string `yaml:"role" json:"role,omitempty"`
+	// Role is the name of a Role.
+	Role string `yaml:"role" json:"role,omitempty"`
+	// ClusterRole is the name of a ClusterRole.
 	ClusterRole string `yaml:"cluster_role" json:"cluster_role,omitempty"`
 	// Namespace is where the rights count; that of the account unless given.
 	Namespace string `yaml:"namespace" json:"namespace,omitempty"`

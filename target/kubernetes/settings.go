@@ -19,9 +19,10 @@ type Settings struct {
 	// Token names the file below secrets_dir with the bearer token of the administrator's account. It is read again for
 	// each request, so that whatever replaces it needs to tell nobody.
 	Token File `yaml:"token" json:"token,omitzero"`
-	// Certificate and Key name the files below secrets_dir with a client certificate (PEM), instead of a token.
+	// Certificate names the file below secrets_dir with a client certificate (PEM), instead of a token.
 	Certificate File `yaml:"certificate" json:"certificate,omitzero"`
-	Key         File `yaml:"key" json:"key,omitzero"`
+	// Key names the file below secrets_dir with the certificate's key (PEM).
+	Key File `yaml:"key" json:"key,omitzero"`
 	// InCluster says that Daypass runs in a pod of this cluster and uses the account of its pod. Nothing of the above is
 	// given then.
 	InCluster bool `yaml:"in_cluster" json:"in_cluster,omitempty"`
