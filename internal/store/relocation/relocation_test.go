@@ -109,6 +109,9 @@ func furnish(t testing.TB, db storetest.Database, leases int) {
 		if _, err := tx.Spend("proof", "a", storetest.Start(), storetest.Start().Add(time.Hour)); err != nil {
 			return err
 		}
+		if err := tx.EnrolDevice(storetest.NewDevice("pump"), 1); err != nil {
+			return err
+		}
 		_, _, err := tx.TargetMark("db-1")
 		return err
 	}))

@@ -37,6 +37,7 @@ func tables() []table {
 		{"posture_sources", []string{"source"}, false},
 		{"posture_leases", []string{"source", "id", "lease"}, false},
 		{"spent", []string{"kind", "id"}, false},
+		{"devices", []string{"issuer_url", "name"}, false},
 	}
 }
 

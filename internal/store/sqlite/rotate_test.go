@@ -231,7 +231,7 @@ func TestAStoreOfTheFirstVersionIsBroughtUpToDate(t *testing.T) {
 	}
 	defer db.Close()
 	for _, text := range []string{
-		`drop table ledger_rotations`, `drop table replicas`, `drop table keepers`, `drop table spent`,
+		`drop table ledger_rotations`, `drop table replicas`, `drop table keepers`, `drop table spent`, `drop table devices`,
 		`drop table posture`, `drop table posture_sources`, `drop table posture_leases`,
 		`create unique index leases_token on leases (token_hash)`,
 		`update tallies set pending = 1, active = 0`,

@@ -53,6 +53,8 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"an ID is used up once", testSpent},
 		{"of many that use an ID up at once one is the first", testSpentRace},
 		{"used IDs are forgotten when their time is over", testSpentSweeps},
+		{"a device has a name, a key and a term", testDevices},
+		{"of many that use an enrolment up at once one has a device", testEnrolmentRace},
 		{"texts that no database keeps are made such that all do", testTexts},
 		{"prune takes the dead and leaves the ledger", testPrune},
 		{"entries have proofs", testProofs},
