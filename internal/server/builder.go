@@ -33,7 +33,8 @@ type builder struct {
 	issuer  *issuer.Issuer
 	log     *slog.Logger
 
-	others peers
+	others  peers
+	granted *granted
 
 	mu       sync.Mutex          // guards the fields below; held while the fleet changes
 	deployed map[string]deployed // by name
@@ -136,7 +137,7 @@ func (b *builder) put(ctx context.Context, t access.Target, draining bool) error
 		old.member.Drain(draining)
 		return nil
 	}
-	order := targetOrder{config: t, boot: b.store.Boot(), peers: b.peers, secrets: b.secrets, log: b.log, issuer: b.issuer, until: b.until, now: b.issuers.now}
+	order := targetOrder{config: t, boot: b.store.Boot(), peers: b.peers, secrets: b.secrets, log: b.log, issuer: b.issuer, until: b.until, granted: b.granted, now: b.issuers.now}
 	if order.known, err = b.settled(ctx, t.Name); err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/daypass/daypass/internal/source"
 	"github.com/daypass/daypass/internal/trust"
 	"github.com/daypass/daypass/target/cloudtoken"
+	"github.com/daypass/daypass/target/aws"
 	"github.com/daypass/daypass/target/oidctoken"
 )
 
@@ -35,10 +36,12 @@ func FederationOf(files map[string]string, role, url, algorithm string) (trust.F
 	switch kind := cfg.Targets[r.Target].Kind; kind {
 	case oidctoken.Kind:
 		return f, ofToken(&f, r)
+	case aws.Kind:
+		return f, ofAWS(&f, r, cfg.Targets[r.Target])
 	case cloudtoken.KindGoogle, cloudtoken.KindAzure:
 		return f, ofCloud(&f, cfg.Targets[r.Target])
 	default:
-		return f, withHint(fmt.Errorf("role %q is of a target of kind %s, which needs no trust in our issuer", role, kind), "name a role with a section oidc-token")
+		return f, withHint(fmt.Errorf("role %q is of a target of kind %s, which needs no trust in our issuer", role, kind), "name a role with a section oidc-token or aws")
 	}
 }
 
@@ -74,6 +77,26 @@ func ofToken(f *trust.Federation, role access.Role) error {
 		f.Tags = slices.Sorted(maps.Keys(names))
 	}
 	_, f.SourceIdentity = rights.Claims["https://aws.amazon.com/source_identity"]
+	return nil
+}
+
+// ofAWS fills in what AWS has to trust for a role: the role's own tokens, or where it makes something per lease, those of
+// its target.
+func ofAWS(f *trust.Federation, role access.Role, of access.Target) error {
+	settings, _, err := readTarget[aws.Settings, aws.Client](of)
+	if err != nil {
+		return err
+	}
+	var rights aws.Rights
+	if err := json.Unmarshal(role.Rights, &rights); err != nil {
+		return fmt.Errorf("read the rights of role %q: %w", role.Name, err)
+	}
+	f.Audience = settings.Aud()
+	if rights.PerLease != "" {
+		f.Subject = aws.ManagerSubject(of.Name)
+		return nil
+	}
+	f.Tags, f.SourceIdentity = aws.Tags(), true
 	return nil
 }
 

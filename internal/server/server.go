@@ -160,6 +160,7 @@ func (s *Server) assemble() error {
 		log:      s.log,
 		deployed: map[string]deployed{},
 	}
+	s.builder.granted = &granted{builder: s.builder}
 	s.location = s.places()
 	s.broker = broker.New(broker.Config{
 		Store:   s.store,

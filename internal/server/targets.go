@@ -51,10 +51,10 @@ type targetOrder struct {
 	secrets secrets
 	log     *slog.Logger
 
-	issuer *issuer.Issuer                                             // signs tokens for those who trust us
-	until  func(ctx context.Context, lease string) (time.Time, error) // until when what was handed out lives; zero: nothing was
-	granted *granted
-	now    func() time.Time
+	issuer  *issuer.Issuer                                             // signs tokens for those who trust us
+	until   func(ctx context.Context, lease string) (time.Time, error) // until when what was handed out lives; zero: nothing was
+	granted *granted                                                   // what leases were granted as
+	now     func() time.Time
 }
 
 // openTarget is a target and what ends it.
@@ -78,7 +78,7 @@ func kinds(cfg Config) map[string]kind {
 			},
 			files: postgresFiles,
 		},
-		aws.Kind: awsTargets(),
+		aws.Kind:        awsTargets(),
 		kubernetes.Kind: kubernetesTargets(),
 		oidctoken.Kind:  oidcTokens(),
 

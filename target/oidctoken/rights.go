@@ -24,7 +24,7 @@ type Rights struct {
 	// one subject. It may hold ${role}, ${lease}, ${issuer} (its name here), ${subject} (what that issuer said), ${run}
 	// and ${claims.NAME}. All of their characters but letters, digits, `.`, `_` and `-` are written %XX, so that no
 	// value can pass for another subject: it begins with text of its own that has a colon or slash in it, such as
-	// repo:, and two values have such a character between them. A claim that is absent or empty is a refusal.
+	// repo: (and not daypass:, which is Daypass itself), and two values have such a character between them. A claim that is absent or empty is a refusal.
 	Subject string `yaml:"subject" json:"subject,omitempty"`
 	// Claims are further claims: text, whole numbers, booleans, lists and mappings of them. Text may hold the same
 	// values as the subject: ${claims.NAME} alone is the value as it is, among other text it is written as in the subject.
@@ -112,6 +112,9 @@ func checkSubject(text string) error {
 	}
 	if len(pieces) == 0 || len(text) > maxSubject {
 		return fmt.Errorf("a subject has 1 to %d bytes", maxSubject)
+	}
+	if strings.HasPrefix(text, "daypass:") {
+		return errors.New("what begins with daypass: is Daypass itself to those who trust it")
 	}
 	apart := false // whether a character that no value holds stands before the next value
 	for n, p := range pieces {

@@ -1,0 +1,69 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/issuer"
+	"github.com/daypass/daypass/secret"
+	"github.com/daypass/daypass/target"
+	"github.com/daypass/daypass/target/aws"
+)
+
+// awsTargets is the kind of targets that are AWS accounts.
+func awsTargets() kind {
+	return kind{
+		Kind:  access.Kind{Settings: decode[aws.Settings], Client: decode[aws.Client], Rights: decode[aws.Rights]},
+		open:  openAWS,
+		files: func(access.Target) ([]reference, error) { return nil, nil },
+	}
+}
+
+func openAWS(_ context.Context, order targetOrder) (openTarget, error) {
+	settings, client, err := readTarget[aws.Settings, aws.Client](order.config)
+	if err != nil {
+		return openTarget{}, err
+	}
+	cfg := aws.Config{
+		Instance: order.mark.Instance,
+		Name:     order.config.Name,
+		Issuer:   order.issuer.URL(),
+		Settings: settings,
+		Client:   client,
+		Lease:    order.granted.held,
+		Roles: func(ctx context.Context) ([]string, error) {
+			return awsRoles(order.granted.rights(ctx, order.config.Name))
+		},
+		Now: order.now,
+		Log: order.log.With("target", order.config.Name),
+	}
+	cfg.Sign = func(ctx context.Context, t aws.Token) (secret.Text, error) {
+		return order.issuer.Sign(ctx, issuer.Token{ID: t.ID, Subject: t.Subject, Audience: []string{t.Audience}, TTL: t.TTL, Claims: t.Claims})
+	}
+	var t target.Target
+	if settings.Manage != nil && settings.Manage.PerLease {
+		t, err = aws.NewPrincipals(cfg)
+	} else {
+		t, err = aws.NewSessions(cfg)
+	}
+	return openTarget{t, func() {}}, err
+}
+
+// awsRoles are the roles at AWS that roles of ours name, each once.
+func awsRoles(rights map[string]json.RawMessage, err error) ([]string, error) {
+	arns := map[string]bool{}
+	for name, text := range rights {
+		var r aws.Rights
+		if err := json.Unmarshal(text, &r); err != nil {
+			return nil, fmt.Errorf("read the rights of role %q: %w", name, err)
+		}
+		if r.RoleARN != "" {
+			arns[r.RoleARN] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(arns)), err
+}
