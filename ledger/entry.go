@@ -45,6 +45,10 @@ const (
 	TargetMissing   Event = "target.missing"   // a target lacked the credential of a living lease
 	TargetRotated   Event = "target.rotated"   // the credential that Daypass uses at a target changed
 	IssuerRotated   Event = "issuer.rotated"   // other keys sign the tokens of our own issuer
+	DeviceInvited   Event = "device.invited"   // an administrator signed an enrolment token for a name
+	DeviceEnrolled  Event = "device.enrolled"  // a device used it up, with its key
+	DeviceRenewed   Event = "device.renewed"   // it has another term, and perhaps another key
+	DeviceRemoved   Event = "device.removed"   // it counts no more
 )
 
 // Events lists all events.
@@ -52,7 +56,7 @@ func Events() []Event {
 	return []Event{
 		LeasePending, LeaseActive, LeaseRenewed, LeaseRevoking, LeaseRevoked, LockPlaced, LockLifted, AccessActivated,
 		DecisionDenied, LedgerOpened, LedgerRotated, Boot, Epoch, TargetStray, TargetMissing, TargetRotated,
-		IssuerRotated,
+		IssuerRotated, DeviceInvited, DeviceEnrolled, DeviceRenewed, DeviceRemoved,
 	}
 }
 
@@ -74,7 +78,8 @@ type Entry struct {
 	// salt erases it, and the tree still verifies.
 	Commitment Hash
 	Count      int64  // how many, where the entry stands for several; a boot or epoch's number
-	Key        string // what a rotation introduces: a verifier key, or what the IDs of an issuer's keys begin with
+	Key        string // what a rotation introduces: a verifier key, or what the IDs of an issuer's keys begin with; the thumbprint of a device's
+	Device     string // issuer name, colon, name of the device
 }
 
 // idEncoding is base32 in lower case without padding.
@@ -104,6 +109,7 @@ func (e Entry) Leaf() ([]byte, error) {
 		b = strconv.AppendInt(append(b, `,"count":`...), e.Count, 10)
 	}
 	b = appendText(b, "decision", e.Decision)
+	b = appendText(b, "device", e.Device)
 	b = appendText(b, "event", string(e.Event))
 	b = appendText(b, "id", e.ID)
 	b = appendText(b, "key", e.Key)
@@ -142,7 +148,7 @@ func (e Entry) check() error {
 	if len(e.ID) != idLength || strings.Trim(e.ID, "abcdefghijklmnopqrstuvwxyz234567") != "" {
 		return fmt.Errorf("entry %q: %w: an ID has %d characters of a-z and 2-7", e.ID, ErrLeaf, idLength)
 	}
-	for _, text := range []string{e.Lease, e.Decision, e.Lock, e.Revision, e.Role, e.Target, e.Reason, e.Key} {
+	for _, text := range []string{e.Lease, e.Decision, e.Lock, e.Revision, e.Role, e.Target, e.Reason, e.Key, e.Device} {
 		if !isPlain(text) {
 			return fmt.Errorf("entry %s: %w: %q is not an ID or a name", e.ID, ErrLeaf, text)
 		}
@@ -169,6 +175,8 @@ func (e Entry) lacks() (name string, absent bool) {
 		return "lock", e.Lock == ""
 	case kind == "target":
 		return "target", e.Target == ""
+	case kind == "device":
+		return "device", e.Device == ""
 	case e.Event == AccessActivated:
 		return "revision", e.Revision == ""
 	case e.Event == LedgerRotated || e.Event == IssuerRotated:
@@ -254,6 +262,8 @@ func (e *Entry) set(name, value string) (ok bool) {
 		e.Count, err = strconv.ParseInt(value, 10, 64)
 	case "decision":
 		e.Decision = value
+	case "device":
+		e.Device = value
 	case "event":
 		e.Event = Event(value)
 	case "id":

@@ -166,7 +166,7 @@ func drawEntry(t *rapid.T) ledger.Entry {
 		Time:  time.UnixMicro(when.Draw(t, "time")).UTC(),
 		Event: rapid.SampledFrom(ledger.Events()).Draw(t, "event"), ID: rapid.StringMatching(`[a-z2-7]{26}`).Draw(t, "id"),
 		Lease: some.Draw(t, "lease"), Lock: some.Draw(t, "lock"), Target: some.Draw(t, "target"), Revision: some.Draw(t, "revision"),
-		Key: some.Draw(t, "key"), Decision: text.Draw(t, "decision"), Role: text.Draw(t, "role"), Reason: text.Draw(t, "reason"),
+		Key: some.Draw(t, "key"), Device: some.Draw(t, "device"), Decision: text.Draw(t, "decision"), Role: text.Draw(t, "role"), Reason: text.Draw(t, "reason"),
 		Count: rapid.Int64Range(0, 1<<53-1).Draw(t, "count"),
 	}
 	if rapid.Bool().Draw(t, "has until") {
