@@ -40,6 +40,7 @@ type TokenAnswer struct {
 type OAuthError struct {
 	Code        string `json:"error"`
 	Description string `json:"error_description,omitempty"` // for people; names the rule that was broken
+	Kind        string `json:"code,omitempty"`              // the code of the problem that other calls answer with
 	DecisionID  string `json:"decision_id,omitempty"`       // of a denial: for `daypass explain`
 }
 

@@ -121,26 +121,33 @@ func (c *Client) once(ctx context.Context, k call) (answer, error) {
 
 // send sends a call and returns a response with a good status, whose body the caller closes.
 func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
-	request, err := c.request(ctx, k)
-	if err != nil {
-		return nil, err
-	}
-	response, err := c.http.Do(request)
-	if err != nil {
-		if cause := ctx.Err(); cause != nil {
-			err = cause
+	var tried tries
+	for {
+		request, shown, err := c.request(ctx, k)
+		if err != nil {
+			return nil, err
 		}
-		return nil, fmt.Errorf("%w at %s: %w", ErrUnreachable, c.shown, unwrapURL(err))
+		response, err := c.http.Do(request)
+		if err != nil {
+			if cause := ctx.Err(); cause != nil {
+				err = cause
+			}
+			return nil, fmt.Errorf("%w at %s: %w", ErrUnreachable, c.shown, unwrapURL(err))
+		}
+		c.session.learn(response.Header)
+		if response.StatusCode >= 200 && response.StatusCode < 300 {
+			return response, nil
+		}
+		refusal := c.refusal(k, response)
+		response.Body.Close()
+		if !c.session.again(shown, response, &tried) {
+			return nil, refusal
+		}
 	}
-	if response.StatusCode >= 200 && response.StatusCode < 300 {
-		return response, nil
-	}
-	defer response.Body.Close()
-	return nil, c.refusal(k, response)
 }
 
-// request builds the HTTP request of a call.
-func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
+// request builds the HTTP request of a call, and returns the access token that it carries, if it does.
+func (c *Client) request(ctx context.Context, k call) (*http.Request, *access, error) {
 	target := c.base.String() + k.path
 	if len(k.query) > 0 {
 		target += "?" + k.query.Encode()
@@ -149,13 +156,13 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 	if k.body != nil {
 		text, err := json.Marshal(k.body)
 		if err != nil {
-			return nil, fmt.Errorf("%s %s: encode request: %w", k.method, k.path, err)
+			return nil, nil, fmt.Errorf("%s %s: encode request: %w", k.method, k.path, err)
 		}
 		body = bytes.NewReader(text)
 	}
 	request, err := http.NewRequestWithContext(ctx, k.method, target, body)
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", k.method, k.path, err)
+		return nil, nil, fmt.Errorf("%s %s: %w", k.method, k.path, err)
 	}
 	for name, values := range k.header {
 		request.Header[name] = values
@@ -165,15 +172,19 @@ func (c *Client) request(ctx context.Context, k call) (*http.Request, error) {
 	}
 	request.Header.Set("Accept", "application/json, "+api.MediaProblem)
 	request.Header.Set("User-Agent", c.agent)
-	return request, c.authorize(ctx, k, request)
+	switch source := k.as.(type) {
+	case nil:
+		return request, nil, nil
+	case own:
+		shown, err := c.show(ctx, source, request)
+		return request, shown, err
+	}
+	return request, nil, c.bear(ctx, k.as, request)
 }
 
-// authorize adds the bearer token of who calls.
-func (c *Client) authorize(ctx context.Context, k call, request *http.Request) error {
-	if k.as == nil {
-		return nil
-	}
-	token, err := k.as.Token(ctx)
+// bear adds a token as it is.
+func (c *Client) bear(ctx context.Context, source TokenSource, request *http.Request) error {
+	token, err := source.Token(ctx)
 	if err == nil {
 		err = checkToken(token)
 	}

@@ -48,6 +48,12 @@
 //
 // # What it takes care of
 //
+// A server that gives access tokens gets the evidence once: what the calls carry from then on is a token that is
+// bound to a key of this process (RFC 9449), and worth nothing to who steals it. The client asks the server's metadata
+// whether it does, and falls back on the evidence itself only where the server has no token endpoint, never after a
+// refusal. A fresh token is asked for, with fresh evidence, at half of the old one's life, and when a call was refused
+// that an old token may be the reason for.
+//
 // Tokens and secret fields are [secret.Text], which cannot be logged by accident. The token goes to the URL you
 // gave and nowhere else: redirects are not followed, and plain http is refused unless the host is this machine.
 // Answers are bounded and calls have deadlines. A request is sent again only where that is safe: reads, releases,
@@ -58,7 +64,7 @@
 // Where the server runs, its socket needs no token: URL "unix:///run/daypass/admin.sock". The kernel tells the
 // server who calls.
 //
-// Everything here follows the API's promise: within /v1 it only grows. The package imports api, secret and the
+// Everything here follows the API's promise: within /v1 it only grows. The package imports api, dpop, secret and the
 // standard library.
 package client
 
@@ -98,11 +104,14 @@ type Options struct {
 
 // Client talks to one server. Its methods may be called concurrently.
 type Client struct {
-	base  *url.URL // scheme and host of requests; for sockets a placeholder host
-	shown string   // the URL as it was given: for errors
-	token TokenSource
+	base  *url.URL    // scheme and host of requests; for sockets a placeholder host
+	shown string      // the URL as it was given: for errors
+	token TokenSource // nil, or [own]
 	http  *http.Client
 	agent string
+
+	socket  bool // the server is at a socket
+	session *session
 }
 
 // New returns a client for o. It reads CAFile and calls nobody.
@@ -119,13 +128,18 @@ func New(o Options) (*Client, error) {
 	if agent == "" {
 		agent = "daypass-go"
 	}
-	return &Client{
-		base:  base,
-		shown: o.URL,
-		token: o.Token,
-		agent: agent,
-		http:  &http.Client{Transport: transport, CheckRedirect: keepRedirect},
-	}, nil
+	c := &Client{
+		base:    base,
+		shown:   o.URL,
+		agent:   agent,
+		http:    &http.Client{Transport: transport, CheckRedirect: keepRedirect},
+		socket:  socket != "",
+		session: newSession(),
+	}
+	if o.Token != nil {
+		c.token = own{o.Token}
+	}
+	return c, nil
 }
 
 // URL returns the server's address as it was given.

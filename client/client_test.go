@@ -32,10 +32,17 @@ func (w wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	return recorder.Result(), nil
 }
 
-// dial returns a client whose calls h answers.
+// dial is a client of a server that gives no access tokens.
 func dial(t *testing.T, h http.HandlerFunc) *client.Client {
 	t.Helper()
-	return newClient(t, client.Options{URL: "https://daypass.example.com", HTTP: &http.Client{Transport: wire{h}},
+	plain := func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/.well-known/oauth-authorization-server" {
+			http.NotFound(w, r)
+			return
+		}
+		h(w, r)
+	}
+	return newClient(t, client.Options{URL: "https://daypass.example.com", HTTP: &http.Client{Transport: wire{http.HandlerFunc(plain)}},
 		Token: client.StaticToken(secret.New("evidence"))})
 }
 

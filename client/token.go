@@ -15,9 +15,9 @@ import (
 // ErrNoToken marks errors of calls that were not sent because the evidence could not be had.
 var ErrNoToken = errors.New("no identity token")
 
-// TokenSource gives the evidence of a call: a token that names the workload to the server. It is asked before
-// each call, so that a source which refreshes its token always gives a fresh one. Token may be called
-// concurrently.
+// TokenSource gives evidence: a token that names the workload to the server. It is asked whenever evidence is shown: for
+// an access token, or, where the server gives none, before each call. So a source which refreshes its token always gives
+// a fresh one. Token may be called concurrently.
 type TokenSource interface {
 	Token(ctx context.Context) (secret.Text, error)
 }

@@ -37,6 +37,7 @@ var revealers = map[string]string{
 	"identity/oidc":           "verifies tokens",
 	"internal/accesstoken":    "verifies tokens of our own",
 	"internal/issuer":         "verifies tokens of its own",
+	"identity/device":         "verifies tokens",
 	"identity/aws":            "takes the signed request out of the evidence",
 	"identity/identitytest":   "builds bad tokens from good ones",
 	"internal/store/postgres": "logs in at the database of the store",

@@ -163,29 +163,11 @@ func (b *Broker) giveToken(ctx context.Context, x *exchange) (text secret.Text, 
 	if err := b.exchanges.take(x.principal.IssuerURL, x.principal.Subject, time.Now()); err != nil {
 		return text, token, err
 	}
-	holder, err := holderOf(x.principal)
-	if err != nil {
-		return text, token, err
-	}
-	err = b.store.Update(ctx, func(tx *store.Tx) error {
-		if err := b.settle(tx, x.dues); err != nil {
-			return err
-		}
-		return b.checkLocks(tx, holder)
-	})
-	if denied, ok := err.(*deniedError); ok { //nolint:errorlint // ours, as it was returned
-		return text, token, fault.Wrap(fault.Denied, op, denied.text, denied)
-	}
-	if err != nil {
+	// A lock does not refuse the token: it is about leases, and who holds one may always release it.
+	if err := b.settleNow(ctx, x.dues, false); err != nil {
 		return text, token, err
 	}
 	return b.tokens.Mint(ctx, x.principal, x.held.Binding)
-}
-
-// holderOf is a principal as locks see it.
-func holderOf(p identity.Principal) (store.Lease, error) {
-	claims, err := encodeClaims(p)
-	return store.Lease{Issuer: p.Issuer, IssuerURL: p.IssuerURL, Subject: p.Subject, Claims: claims}, err
 }
 
 // withActors is a lease as held by its principal, and by each who acts for it.

@@ -349,8 +349,8 @@ func TestOnlyTheActorThatASubjectNamesActsForIt(t *testing.T) {
 		t.Fatal(lock.body)
 	}
 	checkProblem(t, r.ask(t, "POST", "/v1/leases", `{"role":"reader"}`, "Authorization: DPoP "+token, h.proof(t, "POST", "/v1/leases", token)), 403, "denied")
-	checkOAuth(t, ask(named, r.token("deputy"), nil), 400, "invalid_request")
-	given(t, r.post(t, "/oauth/token", fields(named, nil), h.proof(t, "POST", "/oauth/token", "")))
+	checkOAuth(t, ask(named, r.token("deputy"), map[string]string{"scope": "role:reader"}), 400, "invalid_scope")
+	given(t, r.post(t, "/oauth/token", fields(named, map[string]string{"scope": "role:reader"})))
 }
 
 func TestTokensAreIntrospectedByWhoHoldsThemAndRevokedByWhoHasThem(t *testing.T) {

@@ -148,7 +148,11 @@ func (c *call) failOAuth(endpoint string, e *oauthError) {
 	if e.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(e.retry))
 	}
-	body, err := json.Marshal(api.OAuthError{Code: e.code, Description: describable(e.text), DecisionID: e.decision})
+	refused := api.OAuthError{Code: e.code, Description: describable(e.text), DecisionID: e.decision}
+	if e.err != nil {
+		refused.Kind = problemOf(e.err, "").Code
+	}
+	body, err := json.Marshal(refused)
 	if err != nil { // texts: it cannot happen
 		body = []byte("{}")
 	}
