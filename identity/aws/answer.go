@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/daypass/daypass/egress"
 )
 
 // What STS may send.
@@ -33,9 +35,10 @@ var (
 var errBusy = errors.New("too many calls to STS are on their way")
 
 // newTransport speaks to STS alone.
-func newTransport() *http.Transport {
+func newTransport(dialer egress.Dialer) *http.Transport {
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            dialer.DialContext,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true, // bounds are then bounds of what is sent

@@ -22,6 +22,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/daypass/daypass/egress"
 	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/secret"
 )
@@ -56,6 +57,8 @@ type Config struct {
 	// Client speaks to STS; redirects are refused and time is bounded with it too. One that trusts the system's
 	// authorities unless given.
 	Client *http.Client
+	// Egress makes the connections, unless Client is given.
+	Egress egress.Dialer
 	// Endpoint, in tests, is where requests go instead of to STS: the base of a URL on loopback.
 	Endpoint string
 
@@ -80,7 +83,7 @@ func New(cfg Config) (*Verifier, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, fmt.Errorf("issuer %q: %w", cfg.Name, err)
 	}
-	client := &http.Client{Transport: newTransport()}
+	client := &http.Client{Transport: newTransport(cfg.Egress)}
 	if cfg.Client != nil {
 		*client = *cfg.Client
 	}

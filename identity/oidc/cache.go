@@ -37,6 +37,7 @@ func (s *snapshot) isFresh(now time.Time) bool {
 // A key in a fresh set is found without a lock. Everything else takes mu, and at most one fetch is on its way
 // at a time, begun no sooner than the floor after the last one began.
 type cache struct {
+	name  string // of the issuer
 	url   string
 	floor time.Duration
 	fresh time.Duration
@@ -45,9 +46,10 @@ type cache struct {
 	now   func() time.Time
 	log   *slog.Logger
 
-	source func(context.Context) (KeySet, error)
-	use    string   // of keys for tokens
-	store  KeyStore // may be nil
+	source   func(context.Context) (KeySet, error)
+	use      string   // of keys for tokens
+	store    KeyStore // may be nil
+	observer Observer // may be nil
 
 	current atomic.Pointer[snapshot] // written under mu; nil until the first keys
 	unknown atomic.Int64
@@ -69,7 +71,7 @@ type flight struct {
 
 func newCache(cfg Config) *cache {
 	return &cache{
-		url: cfg.URL, floor: cfg.Floor, fresh: cfg.KeyAge, life: cfg.KeyLife, limit: cfg.Timeout, now: cfg.Now,
+		name: cfg.Name, observer: cfg.Observer, url: cfg.URL, floor: cfg.Floor, fresh: cfg.KeyAge, life: cfg.KeyLife, limit: cfg.Timeout, now: cfg.Now,
 		log: cfg.Log, source: cfg.Source, use: cfg.Use, store: cfg.Keys, missing: map[string]time.Time{},
 	}
 }
@@ -225,27 +227,37 @@ func (c *cache) fly(f *flight, begun time.Time) {
 			c.log.Warn("keep the issuer's keys for a restart", "err", kept)
 		}
 	}
-	c.land(f, begun, keys, got, err)
+	had := c.land(f, begun, keys, got, err)
+	if c.observer != nil {
+		c.observer.Fetched(observeFetch(c.name, got.Discovery, had, keys, err))
+	}
 	for _, skip := range skipped {
 		c.log.Debug("a published key is not used", "err", skip)
 	}
 }
 
-// land puts in place what a fetch brought. The age of keys counts from when the fetch began.
-func (c *cache) land(f *flight, begun time.Time, keys map[string]*key, got KeySet, err error) {
+// land puts in place what a fetch brought, and returns the keys that were there before. The age of keys counts from
+// when the fetch began.
+func (c *cache) land(f *flight, begun time.Time, keys map[string]*key, got KeySet, err error) (had map[string]*key) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer close(f.done)
 	c.flight, f.err = nil, err
+	if set := c.current.Load(); set != nil {
+		had = set.keys
+	}
 	if err != nil {
 		if !c.failing {
 			c.log.Warn("fetch the issuer's keys; the last good ones are used until they are too old", "err", err)
+		}
+		if !c.failing {
+			c.status.FailingSince = begun
 		}
 		c.failing = true
 		c.status.Failures++
 		c.status.LastError = err.Error()
 		c.status.LastFailure = begun
-		return
+		return had
 	}
 	fresh := c.fresh
 	if got.MaxAge >= 0 {
@@ -261,6 +273,7 @@ func (c *cache) land(f *flight, begun time.Time, keys map[string]*key, got KeySe
 	for id := range keys {
 		delete(c.missing, id)
 	}
+	return had
 }
 
 // announce logs that the set of keys changed. It holds mu.

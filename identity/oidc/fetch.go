@@ -10,9 +10,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/daypass/daypass/egress"
 )
 
 // What an issuer may send.
@@ -59,7 +62,7 @@ func newSource(cfg Config) (*source, error) {
 		*client = *cfg.Client
 	}
 	if client.Transport == nil {
-		if client.Transport, err = newTransport(cfg.CA); err != nil {
+		if client.Transport, err = newTransport(cfg.CA, cfg.Egress); err != nil {
 			return nil, err
 		}
 	}
@@ -70,7 +73,7 @@ func newSource(cfg Config) (*source, error) {
 }
 
 // newTransport trusts the authorities in ca alone, or the system's where there are none.
-func newTransport(ca []byte) (*http.Transport, error) {
+func newTransport(ca []byte, dialer egress.Dialer) (*http.Transport, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if ca != nil {
 		config.RootCAs = x509.NewCertPool()
@@ -80,6 +83,7 @@ func newTransport(ca []byte) (*http.Transport, error) {
 	}
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            dialer.DialContext,
 		TLSClientConfig:        config,
 		ForceAttemptHTTP2:      true,
 		DisableCompression:     true, // bounds are then bounds of what is sent
@@ -96,40 +100,53 @@ func (s *source) fetch(ctx context.Context) (KeySet, error) {
 	if err != nil {
 		return KeySet{}, fmt.Errorf("fetch the discovery document: %w", err)
 	}
-	keysAt, err := parseDiscovery(document, s.issuer, s.exact)
+	discovery, err := parseDiscovery(document, s.issuer, s.exact)
 	if err != nil {
 		return KeySet{}, fmt.Errorf("read the discovery document: %w", err)
 	}
-	jwks, header, err := s.get(ctx, keysAt, maxKeySet)
+	jwks, header, err := s.get(ctx, discovery.KeysAt, maxKeySet)
 	if err != nil {
-		return KeySet{}, fmt.Errorf("fetch the key set: %w", err)
+		return KeySet{Discovery: discovery}, fmt.Errorf("fetch the key set: %w", err)
 	}
-	return KeySet{JWKS: jwks, MaxAge: maxAge(header)}, nil
+	return KeySet{JWKS: jwks, MaxAge: maxAge(header), Discovery: discovery}, nil
 }
 
-// parseDiscovery returns where the issuer's keys are. Only an issuer on loopback may name a place on loopback:
+// parseDiscovery returns what we use of a discovery document. Only an issuer on loopback may name a place on loopback:
 // one elsewhere must not be able to point us at what listens on our own machine.
-func parseDiscovery(text []byte, issuer *url.URL, exact string) (string, error) {
+func parseDiscovery(text []byte, issuer *url.URL, exact string) (Discovery, error) {
 	document, err := parseObject(text, 32)
 	if err != nil {
-		return "", err
+		return Discovery{}, err
 	}
 	if got, _ := document["issuer"].(string); got != exact {
-		return "", fmt.Errorf("it is about issuer %s, not %s", quote(got), quote(exact))
+		return Discovery{}, fmt.Errorf("it %w: %s, not %s", ErrOtherIssuer, quote(got), quote(exact))
 	}
 	keysAt, _ := document["jwks_uri"].(string)
 	u, err := url.Parse(keysAt)
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || len(keysAt) > maxURL {
-		return "", errors.New("its jwks_uri is not a URL")
+		return Discovery{}, errors.New("its jwks_uri is not a URL")
 	}
 	local := isLoopback(u.Hostname())
 	if local && !isLoopback(issuer.Hostname()) {
-		return "", errors.New("its jwks_uri is on our own machine, and the issuer is not")
+		return Discovery{}, errors.New("its jwks_uri is on our own machine, and the issuer is not")
 	}
 	if u.Scheme != "https" && !(u.Scheme == "http" && issuer.Scheme == "http" && local) {
-		return "", errors.New("its jwks_uri is not https")
+		return Discovery{}, errors.New("its jwks_uri is not https")
 	}
-	return keysAt, nil
+	return Discovery{KeysAt: keysAt, Algorithms: texts(document["id_token_signing_alg_values_supported"])}, nil
+}
+
+// texts are the texts of a list, sorted and each once; what else is in it does not count.
+func texts(value any) []string {
+	list, _ := value.([]any)
+	var all []string
+	for _, element := range list {
+		if text, ok := element.(string); ok {
+			all = append(all, text)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // get reads at most limit bytes of one page.

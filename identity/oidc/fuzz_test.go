@@ -139,13 +139,13 @@ func FuzzDiscovery(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		keysAt, err := parseDiscovery(text, issuer, "https://i.example")
+		discovery, err := parseDiscovery(text, issuer, "https://i.example")
 		if err != nil {
 			return
 		}
-		u, err := url.Parse(keysAt)
+		u, err := url.Parse(discovery.KeysAt)
 		if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || isLoopback(u.Hostname()) {
-			t.Fatalf("%q leads to %q", text, keysAt)
+			t.Fatalf("%q leads to %q", text, discovery.KeysAt)
 		}
 	})
 }

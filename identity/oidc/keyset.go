@@ -69,9 +69,12 @@ func parseKeySet(text []byte, use string) (keys map[string]*key, skipped []error
 	return keys, skipped, nil
 }
 
+// comparableKey is what all public keys of the standard library are.
+type comparableKey interface{ Equal(crypto.PublicKey) bool }
+
 // equal reports whether two keys of one ID are the same key, which may be listed twice.
 func (k *key) equal(other *key) bool {
-	public, ok := k.public.(interface{ Equal(crypto.PublicKey) bool })
+	public, ok := k.public.(comparableKey)
 	return ok && public.Equal(other.public) && slices.Equal(k.algs, other.algs)
 }
 

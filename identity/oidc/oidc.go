@@ -24,6 +24,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"github.com/daypass/daypass/egress"
 	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/secret"
 )
@@ -52,6 +53,9 @@ type Config struct {
 	// neither, the system's authorities count. Redirects are refused and time is bounded with each of them.
 	Client *http.Client
 	CA     []byte
+
+	// Egress makes the connections, unless Client is given.
+	Egress egress.Dialer
 
 	// Source, where given, brings the issuer's key set instead of its discovery document: URL is then a name that
 	// need not be a URL. When to ask, and how long old keys work, stays as said here.
@@ -88,6 +92,9 @@ type Config struct {
 	// Keys keeps the last good keys across restarts; they are kept in memory only unless given.
 	Keys KeyStore
 
+	// Observer hears what is noticed of the issuer; nobody unless given.
+	Observer Observer
+
 	Now func() time.Time
 	Log *slog.Logger // nowhere unless given
 }
@@ -104,6 +111,8 @@ type KeyStore interface {
 type KeySet struct {
 	JWKS   []byte        // RFC 7517 §5
 	MaxAge time.Duration // how long it may be kept without asking again; negative where the issuer says nothing
+	// Discovery is what the issuer's discovery document says, where the key set was found by one.
+	Discovery Discovery
 }
 
 // Verifier verifies tokens of one issuer.
@@ -202,6 +211,7 @@ func algorithms() []string {
 // [ErrUnknownKey] for one case in which it cannot tell.
 func (v *Verifier) Verify(ctx context.Context, evidence secret.Text) (identity.Principal, error) {
 	principal, err := v.verify(ctx, evidence.Reveal())
+	v.observe(principal, err)
 	if err != nil {
 		return identity.Principal{}, fmt.Errorf("verify a token for issuer %q: %w", v.cfg.Name, err)
 	}

@@ -63,11 +63,14 @@ type Status struct {
 	Failures    int64     // of them
 	LastSuccess time.Time // when the fetch began that brought the keys; zero before the first
 	LastFailure time.Time
-	LastError   string    // of the last failure, also when a success followed
-	Keys        int       // that are usable now
-	KeysAt      time.Time // when these were fetched, perhaps by an earlier run
-	UnknownKeys int64     // tokens with a key ID that the issuer did not publish
-	Failing     bool      // the last fetch failed
+	// FailingSince is when the first of the fetches began that have failed in a row; zero unless Failing.
+	FailingSince time.Time
+	LastError    string    // of the last failure, also when a success followed
+	Keys         int       // that are usable now
+	KeysAt       time.Time // when these were fetched, perhaps by an earlier run
+	KeysUntil    time.Time // when they stop working unless a fetch succeeds
+	UnknownKeys  int64     // tokens with a key ID that the issuer did not publish
+	Failing      bool      // the last fetch failed
 }
 
 // Status returns the state of the issuer's keys.
@@ -79,7 +82,10 @@ func (v *Verifier) Status() Status {
 	status.UnknownKeys = c.unknown.Load()
 	status.Failing = c.failing
 	if set := c.usable(c.now()); set != nil {
-		status.Keys, status.KeysAt = len(set.keys), set.fetchedAt
+		status.Keys, status.KeysAt, status.KeysUntil = len(set.keys), set.fetchedAt, set.deadAt
+	}
+	if !c.failing {
+		status.FailingSince = time.Time{}
 	}
 	return status
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
+	"github.com/daypass/daypass/egress"
 	"github.com/daypass/daypass/identity/oidc"
 )
 
@@ -41,6 +41,8 @@ type Bundle struct {
 	Profile  string // [Web] or [SPIFFE]
 	ServerID string // of the profile https_spiffe: the SPIFFE ID of the endpoint, in the trust domain
 	CA       []byte // of the profile https_web: authorities in PEM to trust instead of the system's
+
+	Egress egress.Dialer // makes the connections to the endpoint
 }
 
 // source returns what fetches the bundle for v.
@@ -114,7 +116,7 @@ func (e *endpoint) web(b Bundle) error {
 			return errors.New("the authorities hold no PEM certificate")
 		}
 	}
-	e.client = newClient(config)
+	e.client = newClient(config, b.Egress)
 	return nil
 }
 
@@ -128,13 +130,14 @@ func (e *endpoint) spiffe(b Bundle) error {
 	if b.File == nil || b.CA != nil {
 		return fmt.Errorf("the profile %s needs a file with the first bundle, and no other authorities", SPIFFE)
 	}
-	e.client = newClient(&tls.Config{
+	config := &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		// The name of the host means nothing here: VerifyConnection asks for the X509-SVID instead, also of a session
 		// that is taken up again.
 		InsecureSkipVerify: true, //nolint:gosec // see above
 		VerifyConnection:   e.authenticate,
-	})
+	}
+	e.client = newClient(config, b.Egress)
 	return nil
 }
 
@@ -225,11 +228,11 @@ func (e *endpoint) get(ctx context.Context) ([]byte, error) {
 }
 
 // newClient speaks to one endpoint. A connection is not kept longer than the bundle that it was vouched for by may be.
-func newClient(config *tls.Config) *http.Client {
+func newClient(config *tls.Config, dialer egress.Dialer) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
-			DialContext:            (&net.Dialer{Timeout: oidc.DefaultTimeout}).DialContext,
+			DialContext:            dialer.DialContext,
 			TLSClientConfig:        config,
 			ForceAttemptHTTP2:      true,
 			DisableCompression:     true, // bounds are then bounds of what is sent

@@ -46,6 +46,8 @@ type Config struct {
 	Keep time.Duration
 	// Keys keeps the last good bundle across restarts; it is kept in memory only unless given.
 	Keys oidc.KeyStore
+	// Observer hears what is noticed of the trust domain; nobody unless given.
+	Observer oidc.Observer
 
 	Now func() time.Time
 	Log *slog.Logger // nowhere unless given
@@ -102,7 +104,7 @@ func open(cfg Config) (*Verifier, error) {
 		Name: cfg.Name, URL: url, Audience: cfg.Audience, Source: source, Use: "jwt-svid", Belongs: v.belongs,
 		Algorithms: []string{"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"}, // [JWT-SVID, 2.1]
 		Types:      []string{"JWT", "JOSE", ""},                                                               // [JWT-SVID, 2.3]
-		MaxAge:     cfg.MaxAge, KeyAge: DefaultRefresh, KeyLife: cfg.Keep, Keys: cfg.Keys, Now: cfg.Now, Log: cfg.Log,
+		MaxAge:     cfg.MaxAge, KeyAge: DefaultRefresh, KeyLife: cfg.Keep, Keys: cfg.Keys, Observer: cfg.Observer, Now: cfg.Now, Log: cfg.Log,
 	})
 	return v, err
 }
