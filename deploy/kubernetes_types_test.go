@@ -45,8 +45,10 @@ type statefulSet struct {
 			Spec     podSpec    `yaml:"spec"`
 		} `yaml:"template"`
 		VolumeClaimTemplates []struct {
-			Metadata objectMeta `yaml:"metadata"`
-			Spec     struct {
+			APIVersion string     `yaml:"apiVersion"`
+			Kind       string     `yaml:"kind"`
+			Metadata   objectMeta `yaml:"metadata"`
+			Spec       struct {
 				AccessModes []string `yaml:"accessModes"`
 				Resources   struct {
 					Requests map[string]string `yaml:"requests"`
