@@ -34,6 +34,8 @@ type Fixture struct {
 
 	Issuerless bool // the verifier does not look at `iss`
 	ASCII      bool // subjects of its issuer are ASCII only
+	OwnClaims  bool // principals have claims that the verifier knows, and none of the token's own
+	TokenIDs   bool // tokens need a `jti`
 
 	Now     func() time.Time
 	Advance func(time.Duration) // moves the clock of issuer and verifier

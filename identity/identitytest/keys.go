@@ -200,6 +200,7 @@ func testUnfit(t *testing.T, f *Fixture) {
 }
 
 func testOneFlight(t *testing.T, f *Fixture) {
+	need(t, f.Floor > 0, "fetch keys")
 	before := f.Fetches()
 	var all sync.WaitGroup
 	for range 32 {

@@ -27,6 +27,7 @@ const floors = `
 2 identity/oidc             tokens of an OpenID Connect issuer
 2 identity/aws              signed requests of AWS workloads, which STS vouches for
 2 identity/mtls             client certificates of a named authority
+2 identity/device           tokens that enrolled devices sign themselves
 2 identity/identitytest     conformance suite that every verifier passes
 2 target                    target and its duties
 2 target/oidctoken          tokens of our own issuer
