@@ -54,6 +54,7 @@ const floors = `
 3 identity/spiffe           SPIFFE identities of a trust domain, as tokens and as certificates
 3 target/kubernetes         tokens of Kubernetes service accounts
 3 internal/accesstoken      access tokens of our own, each bound to a key
+3 internal/watch            looks at whom we trust while it happens, and tells people
 3 internal/policy           the policy decision point, pure
 3 internal/revoker          drives every lease that must end to revoked; reconciles targets with the store
 3 internal/agent            workload side: find evidence, acquire, renew, hand over

@@ -33,6 +33,7 @@ var revealers = map[string]string{
 	"internal/httpapi":        "writes the one answer that holds the credential",
 	"internal/broker":         "hashes lease tokens and idempotency keys",
 	"internal/server":         "hands administrators' credentials to targets and tokens to verifiers",
+	"internal/watch":          "posts to the URL that alerts go to, and signs them",
 	"internal/kube":           "sends its credential to the API server, and tokens to be reviewed",
 	"identity/oidc":           "verifies tokens",
 	"internal/accesstoken":    "verifies tokens of our own",
