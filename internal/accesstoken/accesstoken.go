@@ -81,8 +81,9 @@ type said struct {
 	Claims    json.RawMessage `json:"claims"`
 }
 
-// Mint makes a token that stands for a principal, for who holds a key.
-func (t *Tokens) Mint(ctx context.Context, p identity.Principal, to Binding) (secret.Text, Token, error) {
+// Mint makes a token that stands for a principal, for who holds a key. Until bounds its life where it is made for another
+// access token and not for evidence, which nobody may renew for ever by exchanging them; zero is no bound.
+func (t *Tokens) Mint(ctx context.Context, p identity.Principal, to Binding, until time.Time) (secret.Text, Token, error) {
 	op := "make an access token for " + p.Name()
 	if (to.Key == "") == (to.Certificate == "") {
 		return secret.Text{}, Token{}, errors.New(op + ": it has to be bound to one key")
@@ -92,7 +93,14 @@ func (t *Tokens) Mint(ctx context.Context, p identity.Principal, to Binding) (se
 		return secret.Text{}, Token{}, fmt.Errorf("%s: encode its claims: %w", op, err)
 	}
 	now := t.cfg.Now().Truncate(time.Second)
-	made := Token{ID: rand.Text(), Principal: p, Binding: to, IssuedAt: now, ExpiresAt: now.Add(t.cfg.TTL)}
+	ttl := t.cfg.TTL
+	if !until.IsZero() {
+		ttl = min(ttl, until.Sub(now)-time.Second) // a second, since the issuer looks at the clock after us
+	}
+	if ttl < time.Second {
+		return secret.Text{}, Token{}, &Refusal{InvalidToken, "the access token is about to expire: come with evidence", nil}
+	}
+	made := Token{ID: rand.Text(), Principal: p, Binding: to, IssuedAt: now, ExpiresAt: now.Add(ttl)}
 	more := map[string]any{"client_id": p.Name(), "cnf": to, own: said{p.Issuer, p.IssuerURL, p.Subject, claims}}
 	if !p.IssuedAt.IsZero() {
 		more["auth_time"] = p.IssuedAt.Unix() // RFC 9068 §2.2.1: when the workload last proved who it is
@@ -101,7 +109,7 @@ func (t *Tokens) Mint(ctx context.Context, p identity.Principal, to Binding) (se
 		more[actClaim] = act
 	}
 	text, err := t.cfg.Issuer.Sign(ctx, issuer.Token{
-		Type: Type, Algorithm: issuer.ES256, ID: made.ID, Subject: p.Name(), Audience: []string{t.cfg.Audience}, TTL: t.cfg.TTL, Claims: more,
+		Type: Type, Algorithm: issuer.ES256, ID: made.ID, Subject: p.Name(), Audience: []string{t.cfg.Audience}, TTL: ttl, Claims: more,
 	})
 	if err == nil && len(text.Reveal()) > api.MaxToken {
 		err = fmt.Errorf("it would have more than %d bytes: the evidence has too many claims", api.MaxToken)

@@ -65,7 +65,7 @@ func (b *Broker) identify(ctx context.Context, view *View, evidence Evidence) (p
 		return p, nil, fault.New(fault.Unauthenticated, op, "no access configuration is active, so no issuer is known")
 	}
 	if b.tokens != nil && b.tokens.Ours(evidence.Token) {
-		return b.readAccess(ctx, evidence)
+		return b.readAccess(ctx, view, evidence)
 	}
 	if evidence.Scheme == accesstoken.SchemeDPoP {
 		return p, nil, b.unproven(op, &accesstoken.Refusal{
@@ -105,7 +105,7 @@ func (b *Broker) onceOnly(view *View, p identity.Principal) ([]due, error) {
 }
 
 // readAccess takes an access token of ours, from who holds its key.
-func (b *Broker) readAccess(ctx context.Context, evidence Evidence) (p identity.Principal, dues []due, err error) {
+func (b *Broker) readAccess(ctx context.Context, view *View, evidence Evidence) (p identity.Principal, dues []due, err error) {
 	const op = "verify an access token"
 	token, err := b.tokens.Read(ctx, evidence.Token)
 	if err != nil {
@@ -115,8 +115,19 @@ func (b *Broker) readAccess(ctx context.Context, evidence Evidence) (p identity.
 	if err != nil {
 		return p, nil, b.unproven(op, err)
 	}
-	dues = append(dueOf(held), revocation(token))
-	return token.Principal, dues, nil
+	p, err = b.known(view, token)
+	return p, append(dueOf(held), revocation(token)), err
+}
+
+// known is the principal of an access token, by the name that its issuer has now: what had the name when the token was
+// made may have left, and another issuer may have it.
+func (b *Broker) known(view *View, token accesstoken.Token) (identity.Principal, error) {
+	p, trusted := view.recognise(token.Principal)
+	if !trusted {
+		b.figures.rejected.Inc()
+		return p, errIssuerLeft
+	}
+	return p, nil
 }
 
 // dueOf is what using a proof uses up.

@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -63,6 +64,7 @@ type exchange struct {
 	view      *View
 	principal identity.Principal
 	held      accesstoken.Possession
+	until     time.Time // when the first of the access tokens that it came with expires; zero: it came with none
 	dues      []due
 }
 
@@ -145,8 +147,14 @@ func (b *Broker) partyByAccess(ctx context.Context, x *exchange, who Party, evid
 	if x.held.Binding != token.Binding {
 		return p, &PartyError{who, b.unproven(op, &accesstoken.Refusal{Code: accesstoken.InvalidToken, Text: "the access token is bound to another key"})}
 	}
+	if x.until.IsZero() || token.ExpiresAt.Before(x.until) {
+		x.until = token.ExpiresAt
+	}
 	x.dues = append(x.dues, revocation(token))
-	return token.Principal, nil
+	if p, err = b.known(x.view, token); err != nil {
+		return p, &PartyError{who, err}
+	}
+	return p, nil
 }
 
 // giveToken makes an access token, once what its evidence depends on is settled.
@@ -167,7 +175,11 @@ func (b *Broker) giveToken(ctx context.Context, x *exchange) (text secret.Text, 
 	if err := b.settleNow(ctx, x.dues, false); err != nil {
 		return text, token, err
 	}
-	return b.tokens.Mint(ctx, x.principal, x.held.Binding)
+	text, token, err = b.tokens.Mint(ctx, x.principal, x.held.Binding, x.until)
+	if refusal, ok := errors.AsType[*accesstoken.Refusal](err); ok {
+		return text, token, &PartyError{TheSubject, b.unproven(op, refusal)}
+	}
+	return text, token, err
 }
 
 // withActors is a lease as held by its principal, and by each who acts for it.

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/url"
 	"strings"
@@ -393,6 +394,130 @@ func TestTokensAreIntrospectedByWhoHoldsThemAndRevokedByWhoHasThem(t *testing.T)
 	}
 	checkOAuth(t, r.post(t, "/oauth/token", fields(token, nil), h.proof(t, "POST", "/oauth/token", "")), 400, "invalid_request", token)
 	checkOAuth(t, r.post(t, "/oauth/revoke", nil), 400, "invalid_request")
+}
+
+// configure makes other access files active.
+func (r *rig) configure(t testing.TB, text, policy string) {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{"files": map[string]string{"a.yaml": text, "a.cedar": policy}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.administer(t, "PUT", "/v1/access", string(body), "Content-Type: application/json"); got.status/100 != 2 {
+		t.Fatal(got.body)
+	}
+}
+
+func TestTokensOfAnIssuerThatSaysSoAreGoodOnce(t *testing.T) {
+	r := newRig(t, nil)
+	r.configure(t, fmt.Sprintf(`{kind: Issuer, name: test, oidc: {url: %q, single_use: true}}
+---
+{kind: Target, name: vault, memory: {}}
+---
+{kind: Role, name: reader, target: vault, memory: {read: true}}
+`, r.issuer.URL()), policies)
+	now := time.Now().Unix()
+	token := func(id any) string {
+		return r.issuer.Token(map[string]any{"iss": r.issuer.URL(), "aud": r.URL(), "sub": "worker", "iat": now, "exp": now + 300, "jti": id})
+	}
+	a, b, c, d := token("a"), token("b"), token("c"), token("d")
+	uses := func(token string) map[string]func() answer {
+		return map[string]func() answer{
+			"an acquisition": func() answer { return r.ask(t, "POST", "/v1/leases", `{"role":"reader"}`, bearer(token)) },
+			"a look":         func() answer { return r.ask(t, "GET", "/v1/leases", "", bearer(token)) },
+			"a release":      func() answer { return r.ask(t, "DELETE", "/v1/leases/aaaaaaaaaaaaaaaaaaaa", "", bearer(token)) },
+		}
+	}
+	for _, first := range []struct {
+		token, use string
+		want       int
+	}{{a, "an acquisition", 201}, {b, "a look", 200}, {c, "a release", 404}} {
+		if got := uses(first.token)[first.use](); got.status != first.want {
+			t.Fatalf("%s: %d %s", first.use, got.status, got.body)
+		}
+		for name, again := range uses(first.token) {
+			if got := again(); got.status != 401 || !strings.Contains(got.body, "good once") {
+				t.Errorf("%s after %s: %d %s", name, first.use, got.status, got.body)
+			}
+		}
+	}
+	h := r.holder(t)
+	given(t, r.post(t, "/oauth/token", fields(d, nil), h.proof(t, "POST", "/oauth/token", "")))
+	checkOAuth(t, r.post(t, "/oauth/token", fields(d, nil), h.proof(t, "POST", "/oauth/token", "")), 400, "invalid_request", d)
+	checkOAuth(t, r.post(t, "/oauth/token", fields(d, map[string]string{"scope": "role:reader"})), 400, "invalid_request", d)
+	checkProblem(t, r.ask(t, "GET", "/v1/leases", "", bearer(token(""))), 401, "unauthenticated") // it has no ID
+
+	// Of two who use a token at once, one is the first.
+	e := token("e")
+	results := make(chan int)
+	for range 8 {
+		go func() { results <- r.ask(t, "POST", "/v1/leases", `{"role":"reader"}`, bearer(e)).status }()
+	}
+	good := 0
+	for range 8 {
+		if <-results == 201 {
+			good++
+		}
+	}
+	if good != 1 {
+		t.Errorf("one token bought %d leases", good)
+	}
+}
+
+func TestARoleThatIsATokenIsTheAccessToken(t *testing.T) {
+	r := newRig(t, nil)
+	r.configure(t, fmt.Sprintf(`{kind: Issuer, name: test, oidc: {url: %q}}
+---
+{kind: Target, name: services, oidc-token: {}}
+---
+{kind: Role, name: deploy, target: services, oidc-token: {audience: sts.example.com}}
+`, r.issuer.URL()), `permit (principal, action, resource);`)
+	got := given(t, r.post(t, "/oauth/token", fields(r.token("worker"), map[string]string{"scope": "role:deploy", "requested_token_type": jwtType})))
+	if got.TokenType != "Bearer" || got.IssuedType != jwtType || got.AccessToken != got.Credential.Fields["token"] || got.LeaseToken == "" || got.Lease.Role != "deploy" {
+		t.Errorf("%+v", got)
+	}
+	// What the role gives is for others: here it is no access token, whatever key its bearer holds.
+	h := r.holder(t)
+	checkProblem(t, r.ask(t, "GET", "/v1/leases", "", "Authorization: DPoP "+got.AccessToken, h.proof(t, "GET", "/v1/leases", got.AccessToken)), 401, "unauthenticated")
+	checkProblem(t, r.ask(t, "GET", "/v1/leases", "", bearer(got.AccessToken)), 401, "unauthenticated")
+	checkOAuth(t, r.post(t, "/oauth/token", fields(got.AccessToken, nil), h.proof(t, "POST", "/oauth/token", "")), 400, "invalid_request", got.AccessToken)
+}
+
+func TestAPrincipalWhoseIssuerLeftHasNothingOfItsAccessToken(t *testing.T) {
+	r := newRig(t, nil)
+	h := r.holder(t)
+	token := h.access(t, "worker")
+	r.configure(t, `{kind: Issuer, name: test, oidc: {url: "https://elsewhere.example"}}
+---
+{kind: Target, name: vault, memory: {}}
+---
+{kind: Role, name: reader, target: vault, memory: {read: true}}
+`, policies)
+	got := r.ask(t, "POST", "/v1/leases", `{"role":"reader"}`, "Authorization: DPoP "+token, h.proof(t, "POST", "/v1/leases", token))
+	checkProblem(t, got, 401, "unauthenticated")
+	checkProblem(t, r.ask(t, "GET", "/v1/leases", "", "Authorization: DPoP "+token, h.proof(t, "GET", "/v1/leases", token)), 401, "unauthenticated")
+	checkOAuth(t, r.post(t, "/oauth/token", fields(token, nil), h.proof(t, "POST", "/oauth/token", "")), 400, "invalid_request", token)
+}
+
+func TestAnAccessTokenDoesNotKeepTheRightsOfANameThatMoved(t *testing.T) {
+	r := newRig(t, nil)
+	h := r.holder(t)
+	token := h.access(t, "boss") // principals of "test" may administer
+	ask := func() answer {
+		return r.ask(t, "GET", "/v1/locks", "", "Authorization: DPoP "+token, h.proof(t, "GET", "/v1/locks", token))
+	}
+	if got := ask(); got.status != 200 {
+		t.Fatalf("before: %d %s", got.status, got.body)
+	}
+	r.configure(t, fmt.Sprintf(`{kind: Issuer, name: demoted, oidc: {url: %q}}
+---
+{kind: Issuer, name: test, oidc: {url: "https://elsewhere.example"}}
+---
+{kind: Target, name: vault, memory: {}}
+---
+{kind: Role, name: reader, target: vault, memory: {read: true}}
+`, r.issuer.URL()), policies)
+	checkProblem(t, ask(), 403, "denied")
 }
 
 func TestTheTwoConfigurationDocumentsAreOne(t *testing.T) {
