@@ -15,10 +15,9 @@ func (c *Client) ReportPosture(ctx context.Context, source, id string, r api.Pos
 		call{method: http.MethodPut, path: path("v1", "posture", source, id), body: r, safe: true})
 }
 
-// WithdrawPosture takes a record back: what policies ask of it is then missing.
-func (c *Client) WithdrawPosture(ctx context.Context, source, id string) error {
-	_, err := ask[struct{}](ctx, c, "withdraw posture "+source, call{method: http.MethodDelete, path: path("v1", "posture", source, id)})
-	return err
+// WithdrawPosture takes a record back and returns it: what policies ask of it is then missing.
+func (c *Client) WithdrawPosture(ctx context.Context, source, id string) (api.PostureRecord, error) {
+	return ask[api.PostureRecord](ctx, c, "withdraw posture "+source, call{method: http.MethodDelete, path: path("v1", "posture", source, id)})
 }
 
 // Postures lists the records of a source by their IDs, page by page.

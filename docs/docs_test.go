@@ -267,6 +267,22 @@ kind: Issuer
 name: github
 preset: github-actions
 ---
+kind: Issuer
+name: corp
+oidc: {url: https://id.corp.example}
+claims: {device: string}
+---
+kind: Issuer
+name: fleet
+oidc: {url: https://fleet.corp.example}
+claims: {team: string}
+---
+kind: Posture
+name: machine
+of: {corp: device}
+fields: {healthy: bool, patch_level: long, os: "string?"}
+max_age: 10m
+---
 kind: Target
 name: orders-db
 postgres: {}

@@ -119,21 +119,25 @@ func (b *Broker) postureRecord(view *View, source string, report PostureReport, 
 	return store.PostureRecord{Source: source, ID: report.ID, Fields: text, ReportedAt: report.ReportedAt, ReportedBy: by}, nil
 }
 
-// WithdrawPosture takes a record back, for those who may report it: what policies ask of it is then missing.
-func (b *Broker) WithdrawPosture(ctx context.Context, c Caller, source, id string) error {
+// WithdrawPosture takes a record back, for those who may report it, and returns it: what policies ask of it is then
+// missing.
+func (b *Broker) WithdrawPosture(ctx context.Context, c Caller, source, id string) (was store.PostureRecord, err error) {
 	if _, _, err := b.reporter(ctx, c, source); err != nil {
-		return err
+		return was, err
 	}
-	var there bool
-	err := b.store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) (err error) {
-		there, err = tx.DropPosture(source, id)
+	err = b.store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) (err error) {
+		var found bool
+		if was, found, err = tx.Posture(source, id); err != nil {
+			return err
+		}
+		if !found {
+			return fault.New(fault.NotFound, "withdraw posture", "no such record")
+		}
+		_, err = tx.DropPosture(source, id)
 		return err
 	})
-	if err == nil && !there {
-		return fault.New(fault.NotFound, "withdraw posture", "no such record")
-	}
 	b.wakeReviews()
-	return err
+	return was, err
 }
 
 // Postures returns one page of a source's records, for administrators.

@@ -103,7 +103,9 @@ func TestALeaseEndsWhenPostureTurns(t *testing.T) {
 	d.report("alice", `{"healthy":false}`, time.Time{})
 	d.ended(alice.Lease.ID)
 	d.lives(bob.Lease.ID)
-	must(t, d.WithdrawPosture(t.Context(), as("operator"), "machine", "bob"))
+	if was, err := d.WithdrawPosture(t.Context(), as("operator"), "machine", "bob"); err != nil || string(was.Fields) != `{"healthy":true}` {
+		t.Errorf("withdrawn: %+v, %v", was, err)
+	}
 	d.ended(bob.Lease.ID)
 	d.audit()
 }

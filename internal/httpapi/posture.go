@@ -51,12 +51,13 @@ func (c *call) posture(none) (api.PostureRecord, error) {
 	return wirePosture(r), err
 }
 
-func (c *call) withdrawPosture(none) (struct{}, error) {
+func (c *call) withdrawPosture(none) (api.PostureRecord, error) {
 	source, id, err := c.postureKey()
 	if err != nil {
-		return struct{}{}, err
+		return api.PostureRecord{}, err
 	}
-	return struct{}{}, c.edge.Broker.WithdrawPosture(c.r.Context(), c.who, source, id)
+	was, err := c.edge.Broker.WithdrawPosture(c.r.Context(), c.who, source, id)
+	return wirePosture(was), err
 }
 
 func (c *call) postures(none) (page api.Page[api.PostureRecord], err error) {
