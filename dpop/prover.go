@@ -3,9 +3,11 @@ package dpop
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"time"
 
@@ -25,11 +27,27 @@ func NewProver() (*Prover, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a key for proofs: %w", err)
 	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, (&jose.SignerOptions{EmbedJWK: true}).WithType(typ))
+	return NewProverOf(key)
+}
+
+// NewProverOf returns a prover with a key that lives longer, such as a device's: one of P-256 or Ed25519.
+func NewProverOf(key crypto.Signer) (*Prover, error) {
+	algorithm := jose.ES256
+	switch k := key.(type) {
+	case ed25519.PrivateKey:
+		algorithm = jose.EdDSA
+	case *ecdsa.PrivateKey:
+		if k.Curve != elliptic.P256() {
+			return nil, errors.New("make a signer of proofs: the key is not of P-256")
+		}
+	default:
+		return nil, fmt.Errorf("make a signer of proofs: keys of type %T cannot", key)
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: algorithm, Key: key}, (&jose.SignerOptions{EmbedJWK: true}).WithType(typ))
 	if err != nil {
 		return nil, fmt.Errorf("make a signer of proofs: %w", err)
 	}
-	thumbprint, err := thumbprintOf(jose.JSONWebKey{Key: &key.PublicKey})
+	thumbprint, err := thumbprintOf(jose.JSONWebKey{Key: key.Public()})
 	return &Prover{signer, thumbprint}, err
 }
 

@@ -43,6 +43,7 @@ func NewVerifier(cfg Config) *Verifier { return &Verifier{cfg} }
 // Proof is what a verified proof says.
 type Proof struct {
 	Thumbprint string    // of the key that signed it, as in `cnf.jkt`
+	Key        string    // that key, as a JWK
 	ID         string    // `jti`: whoever accepts the proof accepts this once
 	Until      time.Time // from here on the proof is refused whatever its ID
 }
@@ -53,7 +54,7 @@ func (v *Verifier) Verify(proof string, r Request) (Proof, error) {
 	if err != nil {
 		return Proof{}, err
 	}
-	said, thumbprint, err := open(jws)
+	said, key, err := open(jws)
 	if err != nil {
 		return Proof{}, err
 	}
@@ -75,7 +76,7 @@ func (v *Verifier) Verify(proof string, r Request) (Proof, error) {
 	if said.ID == "" || len(said.ID) > maxID {
 		return Proof{}, reject("has no jti, or one of more than %d bytes", maxID)
 	}
-	return Proof{Thumbprint: thumbprint, ID: said.ID, Until: made.Add(life + leeway)}, nil
+	return proofOf(key, Proof{ID: said.ID, Until: made.Add(life + leeway)})
 }
 
 func reject(format string, args ...any) error {
@@ -126,24 +127,35 @@ func parse(text string) (*jose.JSONWebSignature, error) {
 	return jws, nil
 }
 
+// proofOf names the key of a proof.
+func proofOf(key jose.JSONWebKey, p Proof) (Proof, error) {
+	// Without what the caller said of its key: the bytes are those of the key alone.
+	plain := jose.JSONWebKey{Key: key.Key}
+	text, err := plain.MarshalJSON()
+	if err == nil {
+		p.Thumbprint, err = thumbprintOf(plain)
+	}
+	if err != nil {
+		return Proof{}, reject("brings no key that could be hashed")
+	}
+	p.Key = string(text)
+	return p, nil
+}
+
 // open verifies the signature by the key that the proof brings.
-func open(jws *jose.JSONWebSignature) (said claims, thumbprint string, err error) {
+func open(jws *jose.JSONWebSignature) (said claims, by jose.JSONWebKey, err error) {
 	key := jws.Signatures[0].Protected.JSONWebKey
 	if key == nil || !key.Valid() || !key.IsPublic() || !strong(key.Key) {
-		return said, "", reject("brings no key that could be accepted")
+		return said, by, reject("brings no key that could be accepted")
 	}
 	payload, err := jws.Verify(key.Key)
 	if err != nil {
-		return said, "", reject("is not signed by the key that it brings")
+		return said, by, reject("is not signed by the key that it brings")
 	}
 	if err := json.Unmarshal(payload, &said); err != nil {
-		return said, "", reject("has no claims that can be read")
+		return said, by, reject("has no claims that can be read")
 	}
-	thumbprint, err = thumbprintOf(*key)
-	if err != nil {
-		return said, "", reject("brings no key that could be hashed")
-	}
-	return said, thumbprint, nil
+	return said, *key, nil
 }
 
 // strong refuses keys that somebody else could break, or that are made to be slow.

@@ -1,7 +1,9 @@
 package access
 
 // evidencePresets are the vocabularies of evidence that comes with a verifier of its own.
-func evidencePresets() []Preset { return []Preset{awsCaller(), spiffeIdentity(), clientCertificate()} }
+func evidencePresets() []Preset {
+	return []Preset{awsCaller(), spiffeIdentity(), clientCertificate(), enrolledDevice()}
+}
 
 // awsCaller is who AWS says signed a request (sts:GetCallerIdentity). Federated users and root can be told by `type`;
 // what only a session of a role has is optional.
@@ -59,6 +61,20 @@ func clientCertificate() Preset {
 			{Name: "serial", Means: "serial number, in hexadecimal", Nature: OfRun},
 			{Name: "subject_dn", Means: "distinguished name of the subject", Nature: Fixed, Pins: Project},
 			{Name: "uri", Kind: StringSet, Means: "URIs", Nature: Fixed, Pins: Project},
+		},
+	}
+}
+
+// enrolledDevice is what is known of a device that was enrolled here. All of it stands in our own store.
+func enrolledDevice() Preset {
+	return Preset{
+		Name: KindDevices, Kind: KindDevices, Title: "Enrolled devices", Type: "Device::Workload",
+		Docs: "https://www.rfc-editor.org/rfc/rfc7523",
+		Known: []Claim{
+			{Name: "enrolled_at", Kind: Long, Means: "when it was enrolled, in seconds since 1970", Nature: Fixed},
+			{Name: "labels", Kind: StringSet, Means: "what the administrator said of it at its enrolment, each as name=value", Nature: Fixed, Pins: Project},
+			{Name: "name", Means: "name of the device; one that is removed frees it", Nature: Fixed, Pins: Project},
+			{Name: "thumbprint", Means: "thumbprint of its key (RFC 7638), which changes when the device changes its key", Nature: Fixed, Pins: Project},
 		},
 	}
 }

@@ -48,7 +48,9 @@ type Config struct {
 	// Locate says where an address is: codes of ISO 3166-1 and 3166-2, empty where it does not know. nil: nowhere.
 	Locate     func(netip.Addr) (country, subdivision string)
 	Conditions string // [ConditionsOff] unless given
-	Log        *slog.Logger
+	// DeviceKey refuses public keys (JWK) that no device may have.
+	DeviceKey func(jwk []byte) (thumbprint string, err error)
+	Log       *slog.Logger
 }
 
 // Limits bound what one principal may do; roles may be narrower.
@@ -117,6 +119,8 @@ type Broker struct {
 	denials    *denials
 	locate     func(netip.Addr) (country, subdivision string)
 	conditions string
+	deviceKey  func(jwk []byte) (thumbprint string, err error)
+	strangers  *rates        // failed attempts to enrol or renew a device, by address
 	reports    *rates        // of posture
 	changed    chan struct{} // wakes the reviews of posture; buffered, so that a wake is never lost
 	activated  chan struct{} // wakes those of policies
@@ -149,6 +153,8 @@ func New(cfg Config) *Broker {
 		changing:   make(chan struct{}, 1),
 		locate:     cfg.Locate,
 		conditions: cfg.Conditions,
+		deviceKey:  cfg.DeviceKey,
+		strangers:  newRates(strangerRate),
 		reports:    newRates(reportsPerAcquire * cfg.Limits.AcquireRate),
 		changed:    make(chan struct{}, 1),
 		activated:  make(chan struct{}, 1),
@@ -216,5 +222,9 @@ func (b *Broker) Run(ctx context.Context) error {
 		b.renews.forget(time.Now())
 		b.exchanges.forget(time.Now())
 		b.reports.forget(time.Now())
+		b.strangers.forget(time.Now())
+		if err := b.sweepDevices(ctx); err != nil {
+			b.log.Error("end what is left of devices that are gone", "err", err)
+		}
 	}
 }

@@ -42,6 +42,7 @@ type due struct {
 	looked  bool // it must not be used up, and is not used up by this
 	durable bool // it is used up by reads too
 	refusal error
+	of      identity.Principal // the device, if it is one, that must count: see [Broker.enrolled]
 }
 
 // The kinds of IDs that are used up: words of the store, which must not change.
@@ -88,7 +89,7 @@ func (b *Broker) identify(ctx context.Context, view *View, evidence Evidence) (p
 		return p, nil, refusal
 	}
 	dues, err = b.onceOnly(view, p)
-	return p, dues, err
+	return p, append(dues, membership(p)...), err
 }
 
 // onceOnly says that evidence of an issuer whose tokens are good once is used up.
@@ -141,7 +142,7 @@ func dueOf(held accesstoken.Possession) []due {
 
 // revocation is that a token must not have been revoked.
 func revocation(token accesstoken.Token) due {
-	return due{kind: spentAccess, id: token.ID, until: token.ExpiresAt, looked: true,
+	return due{of: token.Principal, kind: spentAccess, id: token.ID, until: token.ExpiresAt, looked: true,
 		refusal: unauthenticated("verify an access token", &accesstoken.Refusal{Code: accesstoken.InvalidToken, Text: "the access token was revoked (RFC 7009)"})}
 }
 
@@ -178,6 +179,9 @@ func (b *Broker) settle(tx *store.Tx, dues []due) error {
 			good = !good
 		} else {
 			good, err = tx.Spend(d.kind, d.id, now, d.until)
+		}
+		if err == nil && good {
+			good, err = b.enrolled(tx, d.of)
 		}
 		if err != nil {
 			return err

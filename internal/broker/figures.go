@@ -18,6 +18,7 @@ type figures struct {
 	renewed      prometheus.Counter
 	reviews      *prometheus.CounterVec
 	reports      prometheus.Counter
+	enrolments   *prometheus.CounterVec
 }
 
 func newFigures() *figures {
@@ -42,6 +43,9 @@ func newFigures() *figures {
 			[]string{"outcome"}),
 		reports: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "daypass_posture_reports_total", Help: "Posture records that were taken."}),
+		enrolments: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "daypass_enrolments_total", Help: "Devices that enrolled or renewed their term, or tried to, by step (enrol, renew) and outcome."},
+			[]string{"step", "outcome"}),
 	}
 }
 
@@ -69,7 +73,7 @@ func (b *Broker) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCo
 // Collect implements [prometheus.Collector].
 func (b *Broker) Collect(out chan<- prometheus.Metric) {
 	f := b.figures
-	for _, c := range []prometheus.Collector{f.acquisitions, f.grants, f.ended, f.rejected, f.denied, f.renewed, f.reviews, f.reports} {
+	for _, c := range []prometheus.Collector{f.acquisitions, f.grants, f.ended, f.rejected, f.denied, f.renewed, f.reviews, f.reports, f.enrolments} {
 		c.Collect(out)
 	}
 }

@@ -43,6 +43,17 @@ func (r *rates) take(issuerURL, subject string, now time.Time) error {
 	return refusal
 }
 
+// spent refuses who has used up what they had, and counts nothing.
+func (r *rates) spent(issuerURL, subject string, now time.Time) error {
+	limiter := r.limiter(rateKey{issuerURL, subject})
+	if limiter.TokensAt(now) >= 1 {
+		return nil
+	}
+	refusal := fault.New(fault.TooMany, "count a request", "there were too many attempts from this address that failed")
+	refusal.RetryAfter = time.Second
+	return refusal
+}
+
 func (r *rates) limiter(key rateKey) *rate.Limiter {
 	r.mu.Lock()
 	defer r.mu.Unlock()

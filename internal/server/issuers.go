@@ -18,6 +18,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/egress"
 	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/identity/oidc"
 	"github.com/daypass/daypass/internal/access"
@@ -25,6 +26,7 @@ import (
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/source"
 	"github.com/daypass/daypass/internal/store"
+	"github.com/daypass/daypass/internal/watch"
 	"github.com/daypass/daypass/secret"
 )
 
@@ -46,7 +48,10 @@ type issuerOrder struct {
 	config   access.Issuer
 	audience string // our own URL
 	keys     oidc.KeyStore
+	store    *store.Store
 	secrets  secrets
+	observer oidc.Observer
+	egress   egress.Dialer
 	now      func() time.Time
 	log      *slog.Logger
 }
@@ -61,7 +66,7 @@ type openIssuer struct {
 
 // issuerKinds are the kinds of issuers beside oidc. This is the one place that names them.
 func issuerKinds() map[string]issuerKind {
-	return map[string]issuerKind{"aws": awsIssuers(), "kubernetes": kubernetesIssuers(), "mtls": mtlsIssuers(), "spiffe": spiffeIssuers()}
+	return map[string]issuerKind{"aws": awsIssuers(), access.KindDevices: deviceIssuers(), "kubernetes": kubernetesIssuers(), "mtls": mtlsIssuers(), "spiffe": spiffeIssuers()}
 }
 
 // openOIDC makes the verifier of an issuer of OpenID Connect tokens.
@@ -72,6 +77,8 @@ func openOIDC(order issuerOrder) (openIssuer, error) {
 		URL:      issuer.URL,
 		Audience: cmp.Or(issuer.OIDC.Audience, order.audience),
 		Keys:     order.keys,
+		Egress:   order.egress,
+		Observer: order.observer,
 		Now:      order.now,
 		Log:      order.log,
 	}
@@ -108,6 +115,8 @@ type issuers struct {
 	now      func() time.Time
 	log      *slog.Logger
 	figures  *figures
+	watch    *watch.Watcher
+	egress   egress.Dialer
 
 	mu      sync.Mutex             // guards the fields below
 	active  map[string]*usedIssuer // of the deployed view, by name
@@ -125,7 +134,7 @@ type usedIssuer struct {
 
 // build returns the verifiers of a configuration, new ones where no active one fits.
 func (p *issuers) build(cfg *access.Config) (*verifiers, source.Errors) {
-	out := &verifiers{figures: p.figures, byURL: map[string]*usedIssuer{}, byName: map[string]*usedIssuer{}}
+	out := &verifiers{figures: p.figures, watch: p.watch, byURL: map[string]*usedIssuer{}, byName: map[string]*usedIssuer{}}
 	var wrong source.Errors
 	for _, name := range slices.Sorted(maps.Keys(cfg.Issuers)) {
 		issuer := cfg.Issuers[name]
@@ -158,7 +167,7 @@ func (p *issuers) open(issuer access.Issuer) (*usedIssuer, error) {
 	if known != nil && known.fingerprint == print {
 		return known, nil
 	}
-	opened, err := k.open(issuerOrder{config: issuer, audience: p.audience, keys: keyStore{p.store}, secrets: p.secrets, now: p.now, log: p.log})
+	opened, err := k.open(issuerOrder{config: issuer, audience: p.audience, keys: keyStore{p.store}, store: p.store, secrets: p.secrets, observer: p.watch, egress: p.egress, now: p.now, log: p.log})
 	return &usedIssuer{opened, issuer.Name, issuer.URL, k.prefix, k.claimed, print}, err
 }
 
@@ -249,6 +258,7 @@ func (p *issuers) run(ctx context.Context) error {
 // verifiers are the verifiers of one view. It sends each piece of evidence to the issuer that it names.
 type verifiers struct {
 	figures   *figures
+	watch     *watch.Watcher
 	byURL     map[string]*usedIssuer
 	byName    map[string]*usedIssuer
 	certified []*usedIssuer // those that take certificates, by name
@@ -266,7 +276,11 @@ func (v *verifiers) Verify(ctx context.Context, evidence secret.Text) (p identit
 		return identity.Principal{}, err
 	}
 	name = used.name
-	return used.tokens.Verify(ctx, evidence)
+	p, err = used.tokens.Verify(ctx, evidence)
+	if errors.Is(err, identity.ErrRejected) {
+		v.watch.Rejected(name, err)
+	}
+	return p, err
 }
 
 // choose returns the issuer whose tokens look like this one.
@@ -280,6 +294,7 @@ func (v *verifiers) choose(token secret.Text) (*usedIssuer, error) {
 			return used, nil
 		}
 	}
+	v.watch.Knocked(urls[0])
 	return nil, fmt.Errorf("the token names the issuer %.100q, which is not configured: %w", urls[0], identity.ErrRejected)
 }
 

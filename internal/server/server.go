@@ -26,6 +26,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/daypass/daypass/identity/device"
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/httpapi"
 	"github.com/daypass/daypass/internal/issuer"
@@ -34,6 +35,7 @@ import (
 	"github.com/daypass/daypass/internal/revoker"
 	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/internal/trace"
+	"github.com/daypass/daypass/internal/watch"
 	"github.com/daypass/daypass/target"
 )
 
@@ -65,6 +67,7 @@ type Server struct {
 	location *location.File // nil: none is configured
 	registry *prometheus.Registry
 	figures  *figures
+	watch    *watch.Watcher
 	ready    *probe
 	tracer   *trace.Tracer // nil: nothing is traced
 
@@ -146,12 +149,15 @@ func (s *Server) assemble() error {
 	if err != nil {
 		return err
 	}
+	if s.watch, err = s.newWatcher(); err != nil {
+		return err
+	}
 	s.builder = &builder{
 		kinds:   withTestKinds(kinds(s.cfg), s.options.Targets),
 		zones:   locations,
 		secrets: files,
 		issuers: &issuers{
-			kinds: issuerKinds(), audience: s.url, secrets: files, store: s.store, now: s.clock.Now, log: s.log, figures: s.figures, changed: make(chan struct{}, 1),
+			kinds: issuerKinds(), audience: s.url, secrets: files, store: s.store, now: s.clock.Now, log: s.log, figures: s.figures, watch: s.watch, egress: s.cfg.egress(), changed: make(chan struct{}, 1),
 		},
 		store:    s.store,
 		fleet:    s.fleet,
@@ -178,11 +184,12 @@ func (s *Server) assemble() error {
 		Admins:     s.cfg.Admins.Issuers,
 		Locate:     s.locate,
 		Conditions: s.cfg.Conditions,
+		DeviceKey:  device.CheckKey,
 		Tracer:     s.tracer,
 		Log:        s.log,
 	})
 	s.ready = newProbe(s.store, s.broker)
-	for _, c := range []prometheus.Collector{s.figures, s.broker, s.revoker, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
+	for _, c := range []prometheus.Collector{s.figures, s.watch, s.broker, s.revoker, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
 		if err := s.registry.Register(c); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}
@@ -196,6 +203,7 @@ func (s *Server) assemble() error {
 		URL:            s.url,
 		IssuerURL:      s.issuer.URL(),
 		OAuth:          s.figures.oauthAnswered,
+		Refused:        s.watch.Refused,
 		Status:         s.Status,
 		Ready:          s.ready.reasons,
 		TrustedProxies: s.cfg.TrustedProxies,
@@ -222,7 +230,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // under way are answered, then the revoker records what it has under way, then the rest writes what it has
 // counted, then the store is drained, and last what was traced is sent. The first part that fails stops all of them.
 func (s *Server) Run(ctx context.Context) error {
-	err := inOrder(ctx, s.serve, s.revoker.Run, s.keepHouse, s.readPostures, s.builder.issuers.run, s.issuer.Run, s.broker.Run, s.store.Run, s.tracer.Run)
+	err := inOrder(ctx, s.serve, s.revoker.Run, s.keepHouse, s.readPostures, s.watch.Run, s.builder.issuers.run, s.issuer.Run, s.broker.Run, s.store.Run, s.tracer.Run)
 	return errors.Join(err, s.close())
 }
 

@@ -107,6 +107,11 @@ func (tx *Tx) EndDevice(issuerURL, name string, now time.Time) error {
 	return failed("end device "+name, err)
 }
 
+// OldDevices returns some of the devices that [Tx.ForgetDevices] would delete.
+func (tx *Tx) OldDevices(before time.Time, limit int) ([]Device, error) {
+	return tx.devices("find old devices", `select `+deviceColumns+` from devices where ended = 1 and until < $1 limit $2`, micros(before), limit)
+}
+
 // ForgetDevices deletes devices that are gone with their leases and whose term ended before a time, at most so many,
 // and returns how many.
 func (tx *Tx) ForgetDevices(before time.Time, limit int) (int64, error) {

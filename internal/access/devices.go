@@ -1,0 +1,73 @@
+package access
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// KindDevices is the kind of issuers whose principals are machines that are enrolled here.
+const KindDevices = "devices"
+
+// DeviceIssuer is the `devices:` section of an issuer: machines that were enrolled with a one-use token, each with a
+// key that it made itself.
+type DeviceIssuer struct {
+	// Term is how long a device counts after it was enrolled or last renewed, such as 720h (the default); at least 1m, and
+	// at most 8784h.
+	Term string `yaml:"term" json:"term,omitempty"`
+}
+
+// Bounds of the term of devices.
+const (
+	defaultTerm = 30 * 24 * time.Hour
+	minTerm     = time.Minute
+	maxTerm     = 366 * 24 * time.Hour
+)
+
+// Duration is the term.
+func (s DeviceIssuer) Duration() (time.Duration, error) {
+	if s.Term == "" {
+		return defaultTerm, nil
+	}
+	term, err := time.ParseDuration(s.Term)
+	if err != nil {
+		return 0, fmt.Errorf("%.40q is not a period, such as 720h", s.Term)
+	}
+	if term < minTerm || term > maxTerm {
+		return 0, fmt.Errorf("a term of %s is not among %s to %s", term, minTerm, maxTerm)
+	}
+	return term, nil
+}
+
+// Validate returns what keeps the section from being used.
+func (s DeviceIssuer) Validate() error {
+	if _, err := s.Duration(); err != nil {
+		return fieldError{"term", err}
+	}
+	return nil
+}
+
+// fieldError is an error that is shown at a field.
+type fieldError struct {
+	field string
+	error
+}
+
+// Field names the field.
+func (e fieldError) Field() string { return e.field }
+
+// URL implements what this package asks of settings.
+func (s DeviceIssuer) URL(issuer string) string { return "urn:daypass:devices:" + issuer }
+
+// DeviceTerm is the term of the issuer's devices.
+func (i Issuer) DeviceTerm() (time.Duration, error) {
+	if i.Kind != KindDevices {
+		return 0, errors.New("issuer " + i.Name + " has no devices")
+	}
+	var settings DeviceIssuer
+	if err := json.Unmarshal(i.Settings, &settings); err != nil {
+		return 0, fmt.Errorf("read the settings of issuer %q: %w", i.Name, err)
+	}
+	return settings.Duration()
+}

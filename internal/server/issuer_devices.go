@@ -1,0 +1,54 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/daypass/daypass/identity/device"
+	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/fault"
+	"github.com/daypass/daypass/internal/store"
+)
+
+// deviceIssuers is the kind of issuers that we are ourselves: of devices that were enrolled here.
+func deviceIssuers() issuerKind {
+	return issuerKind{
+		IssuerKind: access.IssuerKind{Settings: decode[access.DeviceIssuer], Vocabulary: access.KindDevices},
+		open: func(order issuerOrder) (openIssuer, error) {
+			v, err := device.New(device.Config{
+				Name: order.config.Name, Audience: order.audience, Directory: directory{order.store, order.config.URL}, Now: order.now,
+			})
+			return openIssuer{tokens: v}, err
+		},
+	}
+}
+
+// directory reads the devices of an issuer from the store, each time: one that was removed at another server counts
+// nowhere any more.
+type directory struct {
+	store *store.Store
+	url   string
+}
+
+var _ device.Directory = directory{}
+
+// Device implements [device.Directory].
+func (d directory) Device(ctx context.Context, name string) (device.Device, error) {
+	var found store.Device
+	err := d.store.View(ctx, func(tx *store.Tx) (err error) {
+		found, err = tx.Device(d.url, name)
+		return err
+	})
+	switch {
+	case fault.Is(err, fault.NotFound), err == nil && !found.RemovedAt.IsZero():
+		return device.Device{}, device.ErrUnknown
+	case err != nil:
+		return device.Device{}, err
+	}
+	out := device.Device{Name: found.Name, Thumbprint: found.Thumbprint, Key: found.Key, EnrolledAt: found.EnrolledAt, Until: found.Until}
+	if err := json.Unmarshal(found.Labels, &out.Labels); err != nil {
+		return device.Device{}, fmt.Errorf("read the labels of device %q: %w", name, err)
+	}
+	return out, nil
+}
