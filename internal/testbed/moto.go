@@ -47,7 +47,7 @@ func OwnMoto(t testing.TB) *Moto {
 		m.server.kill()
 		os.RemoveAll(dir)
 	})
-	if err := os.WriteFile(filepath.Join(dir, "moto.py"), []byte(motoServer), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "serve.py"), []byte(motoServer), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for range 5 { // another process may take a port between our look and the server's
@@ -66,7 +66,7 @@ func (m *Moto) start(ctx context.Context, dir, python string) error {
 		return err
 	}
 	m.URL = fmt.Sprintf("http://127.0.0.1:%d", port)
-	if m.server, err = startProcess(dir, "moto", python, "moto.py", "-H", "127.0.0.1", "-p", fmt.Sprint(port)); err != nil {
+	if m.server, err = startProcess(dir, "moto", python, "serve.py", "-H", "127.0.0.1", "-p", fmt.Sprint(port)); err != nil {
 		return err
 	}
 	if err := m.server.await(ctx, time.Minute, func(ctx context.Context) error { return m.do(ctx, http.MethodGet, "/moto-api/data.json", "") }); err != nil {

@@ -2,10 +2,13 @@
 # - AssumeRoleWithWebIdentity needs no signature, also when IAM is enforced. Moto does not look at the token at all.
 # - A deny under DateGreaterThan aws:CurrentTime holds after that time and not before. Moto takes every condition that it
 #   does not know for met.
+# - A user has no service-specific credentials. Moto answers 500 to who asks.
 import datetime
 import sys
 
+from moto.core.responses import ActionResult
 from moto.iam import access_control
+from moto.iam.responses import IamResponse
 from moto.server import main
 from moto.sts.responses import TokenResponse
 
@@ -32,5 +35,7 @@ def timely(self, action, *args, **kwargs):
 
 
 access_control.IAMPolicyStatement.is_action_permitted = timely
+
+IamResponse.list_service_specific_credentials = lambda self: ActionResult({"ServiceSpecificCredentials": []})
 
 main(sys.argv[1:])
