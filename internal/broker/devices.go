@@ -421,9 +421,6 @@ func (b *Broker) Devices(ctx context.Context, c Caller, at, cursor string, limit
 	return page, next, err
 }
 
-// Now is the time by which the broker judges.
-func (b *Broker) Now() time.Time { return b.clock.Now() }
-
 // membership is what evidence of a device depends on beside itself.
 func membership(p identity.Principal) []due {
 	if !isDevice(p.IssuerURL) {

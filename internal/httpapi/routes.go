@@ -28,7 +28,7 @@ type parameter struct{ name, doc string }
 
 // routes is the table of all calls.
 func (e *edge) routes() []route {
-	tables := [][]route{leaseRoutes(), lockRoutes(), accessRoutes(), postureRoutes(), ledgerRoutes(), keyRoutes(), operationRoutes(), oauthRoutes()}
+	tables := [][]route{leaseRoutes(), lockRoutes(), accessRoutes(), postureRoutes(), deviceRoutes(), ledgerRoutes(), keyRoutes(), operationRoutes(), oauthRoutes()}
 	var all []route
 	for _, table := range tables {
 		all = append(all, table...)
