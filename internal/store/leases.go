@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/daypass/daypass/internal/fault"
@@ -226,7 +227,8 @@ func (tx *Tx) writeMove(from, to *Lease) (changed bool, err error) {
 // Retry notes a failed try to revoke: how many there were, when to try again, and why it failed. It is not a
 // change of the lease: no entry, the same version. A lease that is no longer revoking is left alone.
 func (tx *Tx) Retry(id lease.ID, attempt int, next time.Time, lastError string) error {
-	_, err := tx.write(`update leases set attempt = $2, wake = $3, last_error = $4 where id = $1 and state = 'revoking'`,
+	// Revoking in other words: a planner without statistics would rather look among all that are revoking.
+	_, err := tx.write(`update leases set attempt = $2, wake = $3, last_error = $4 where id = $1 and ended_at > 0 and revoked_at = 0`,
 		string(id), attempt, micros(next), lastError)
 	return failed("note a try to revoke lease "+string(id), err)
 }
@@ -238,13 +240,9 @@ func (tx *Tx) Renew(l *Lease, nativeUntil time.Time) error {
 	if nativeUntil.Before(l.NativeUntil) {
 		nativeUntil = l.NativeUntil
 	}
-	changed, err := tx.write(`update leases set native_until = $3, version = version + 1
-		where id = $1 and version = $2 and state = 'active'`, string(l.ID), l.Version, micros(nativeUntil))
-	if err != nil {
-		return failed(op, err)
-	}
-	if changed != 1 {
-		return stale(op)
+	if err := tx.writeActive(op, l, `update leases set native_until = $3, version = version + 1
+		where id = $1 and version = $2`, micros(nativeUntil)); err != nil {
+		return err
 	}
 	l.NativeUntil = nativeUntil
 	l.Version++
@@ -259,18 +257,30 @@ func (tx *Tx) Extend(l *Lease, expiresAt, now time.Time) (leaf []byte, err error
 	if err != nil {
 		return nil, err
 	}
-	changed, err := tx.write(`update leases set expires_at = $3, wake = $3, entry = $4, version = version + 1
-		where id = $1 and version = $2 and state = 'active'`, string(l.ID), l.Version, micros(expiresAt), position)
-	if err != nil {
-		return nil, failed(op, err)
-	}
-	if changed != 1 {
-		return nil, stale(op)
+	if err := tx.writeActive(op, l, `update leases set expires_at = $3, wake = $3, entry = $4, version = version + 1
+		where id = $1 and version = $2`, micros(expiresAt), position); err != nil {
+		return nil, err
 	}
 	l.ExpiresAt, l.entry = expiresAt, position
 	l.wake = micros(expiresAt)
 	l.Version++
 	return leaf, nil
+}
+
+// writeActive changes a lease that is active, if it is as *l has it. With its version it has its state, which is not
+// asked for beside it: a planner without statistics would look among all that are active.
+func (tx *Tx) writeActive(op string, l *Lease, text string, args ...any) error {
+	if l.State != lease.Active {
+		return stale(op)
+	}
+	changed, err := tx.write(text, append([]any{string(l.ID), l.Version}, args...)...)
+	if err != nil {
+		return failed(op, err)
+	}
+	if changed != 1 {
+		return stale(op)
+	}
+	return nil
 }
 
 // forgetLeavesOn returns what takes back the leaves appended since, when *err is set by then: a caller may go on
@@ -308,9 +318,18 @@ func (tx *Tx) Lease(id lease.ID) (Lease, error) {
 }
 
 // LeaseByKey returns the newest lease that the principal asked for with this idempotency key.
+//
+// It is the last of a range, and not the newest of those that are equal: a planner without statistics may look for
+// these among all leases that the principal ever had, which are in order already.
 func (tx *Tx) LeaseByKey(issuerURL, subject string, keyHash []byte) (Lease, error) {
-	return tx.findLease("read a lease by its key", `select `+leaseColumns+` from leases
-		where key_hash = $1 and issuer_url = $2 and subject = $3 order by seq desc limit 1`, blob(keyHash), issuerURL, subject)
+	const op = "read a lease by its key"
+	l, err := tx.findLease(op, `select `+leaseColumns+` from leases
+		where key_hash = $1 and (issuer_url, subject, seq) <= ($2, $3, $4)
+		order by issuer_url desc, subject desc, seq desc limit 1`, blob(keyHash), issuerURL, subject, int64(math.MaxInt64))
+	if err == nil && (l.IssuerURL != issuerURL || l.Subject != subject) { // the one before, of somebody else
+		return Lease{}, missing(op, "lease")
+	}
+	return l, err
 }
 
 func (tx *Tx) findLease(op, text string, args ...any) (Lease, error) {

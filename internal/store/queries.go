@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"database/sql"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -67,10 +68,10 @@ func (tx *Tx) Interrupted(boot int64, limit int) ([]Lease, error) {
 func (tx *Tx) NextWake() (time.Time, bool, error) {
 	var earliest int64
 	err := tx.one(`select coalesce(min(at), 0) from (
-		select (select min(wake) from leases where state = 'active' and target = t.target) as at from tallies t
+		select (select wake from leases where state = 'active' and target = t.target order by wake limit 1) as at from tallies t
 			where t.target > '' and t.role = '' and t.issuer_url = '' and t.subject = '' and t.active > 0
 		union all
-		select (select min(wake) from leases where state = 'revoking' and target = t.target) as at from tallies t
+		select (select wake from leases where state = 'revoking' and target = t.target order by wake limit 1) as at from tallies t
 			where t.target > '' and t.role = '' and t.issuer_url = '' and t.subject = '' and t.revoking > 0) wakes`,
 		nil, &earliest)
 	return instant(earliest), earliest != 0, failed("read the next wake", err)
@@ -93,11 +94,11 @@ const scanBudget = 20_000
 
 // plan is the index that a page walks, and the rest of the filter, which is checked row by row.
 type plan struct {
-	walk  []string   // conditions that the index answers, without the cursor
-	order string     // the column beside seq that the index is ordered by, "" for none
-	rest  []equality // the other conditions; without arguments yet, since not every statement has them
-	live  bool       // of the rest
-	args  []any
+	index               []equality // the columns that the index has before seq, with the value of each; none where it is the primary key
+	ranked              string     // instead of index: the column beside seq that the index is ordered by, "" for none
+	rest                []equality // the other conditions; without arguments yet, since not every statement has them
+	indexLive, restLive bool
+	args                []any
 }
 
 // equality is a column and the value that it must have.
@@ -111,29 +112,24 @@ func (p *plan) arg(value any) string {
 // planFor chooses the index: the narrowest that the filter can use.
 func planFor(f Filter) *plan {
 	p := &plan{}
-	var indexed []string
 	switch {
 	case f.Subject != "" && f.IssuerURL != "":
-		indexed = []string{"subject", "issuer_url"}
-		p.live = f.Live
+		p.index = []equality{{"subject", f.Subject}, {"issuer_url", f.IssuerURL}}
+		p.restLive = f.Live
 	case f.Live:
-		p.walk = append(p.walk, "live = 1")
+		p.indexLive = true
 		switch {
 		case f.Role != "":
-			indexed = []string{"role"}
+			p.index = []equality{{"role", f.Role}}
 		case f.Target != "":
-			indexed = []string{"target"}
+			p.index = []equality{{"target", f.Target}}
 		default:
-			p.order = "target"
+			p.ranked = "target"
 		}
 	}
 	for _, is := range []equality{{"subject", f.Subject}, {"issuer_url", f.IssuerURL}, {"issuer", f.Issuer}, {"role", f.Role},
 		{"target", f.Target}, {"state", string(f.State)}, {"id", string(f.Lease)}} {
-		switch {
-		case is.value == "":
-		case slices.Contains(indexed, is.column):
-			p.walk = append(p.walk, is.column+" = "+p.arg(is.value))
-		default:
+		if is.value != "" && !slices.Contains(p.index, is) {
 			p.rest = append(p.rest, is)
 		}
 	}
@@ -145,7 +141,7 @@ func (p *plan) others() (all []string) {
 	for _, is := range p.rest {
 		all = append(all, is.column+" = "+p.arg(is.value))
 	}
-	if p.live {
+	if p.restLive {
 		all = append(all, "live = 1")
 	}
 	return all
@@ -186,23 +182,53 @@ func (tx *Tx) Leases(f Filter, cursor string, limit int) (page []Lease, next str
 }
 
 // text is the walk from a position on.
+//
+// What the columns of an index must be is told twice. PostgreSQL walks a range of the index: where it is told that the
+// columns are equal to something, it may walk the primary key, which is in the same order then, past all that has ended.
+// SQLite has no range over its primary key, and takes what is not distinct for equal.
 func (p *plan) text(at *position) string {
-	walk := slices.Clone(p.walk)
+	var walk []string
+	if p.indexLive {
+		walk = append(walk, "live = 1")
+	}
 	switch {
-	case at != nil && p.order != "":
-		target := p.arg(at.target)
-		walk = append(walk, fmt.Sprintf("target <= %s and (target < %s or seq < %s)", target, target, p.arg(at.seq)))
+	case len(p.index) > 0:
+		last := int64(math.MaxInt64)
+		if at != nil {
+			last = at.seq
+		}
+		walk = append(walk, p.each(func(is equality) string { return is.column + " is not distinct from " + p.arg(is.value) + " and " })+"seq < "+p.arg(last),
+			p.columns()+" > "+p.bound(0), p.columns()+" < "+p.bound(last))
+	case at != nil && p.ranked != "":
+		walk = append(walk, fmt.Sprintf("(%s, seq) < (%s, %s)", p.ranked, p.arg(at.target), p.arg(at.seq)))
 	case at != nil:
 		walk = append(walk, "seq < "+p.arg(at.seq))
 	}
 	return where(walk) + p.sorted()
 }
 
+// columns are those of the index, and bound is a place in it.
+func (p *plan) columns() string {
+	return "(" + p.each(func(is equality) string { return is.column + ", " }) + "seq)"
+}
+
+func (p *plan) bound(seq int64) string {
+	return "(" + p.each(func(is equality) string { return p.arg(is.value) + ", " }) + p.arg(seq) + ")"
+}
+
+// sorted is the order of the index, newest first.
 func (p *plan) sorted() string {
-	if p.order != "" {
-		return " order by " + p.order + " desc, seq desc" // both one way, as the index has them
+	if p.ranked != "" {
+		return " order by " + p.ranked + " desc, seq desc" // both one way, as the index has them
 	}
-	return " order by seq desc"
+	return " order by " + p.each(func(is equality) string { return is.column + " desc, " }) + "seq desc"
+}
+
+func (p *plan) each(text func(equality) string) (all string) {
+	for _, is := range p.index {
+		all += text(is)
+	}
+	return all
 }
 
 func where(conditions []string) string {
@@ -257,22 +283,37 @@ func (tx *Tx) Prune(leasesBefore, decisionsBefore time.Time, limit int) (leases,
 	const op = "prune the store"
 	// Leases that are revoked are not in the tallies, so their targets are found by stepping through the index.
 	for target := ""; err == nil && leases < int64(limit); {
-		err = tx.one(`select coalesce(min(target), '') from leases where state = 'revoked' and target > $1`,
+		err = tx.one(`select coalesce((select target from leases where state = 'revoked' and target > $1 order by target limit 1), '')`,
 			[]any{target}, &target)
 		if err != nil || target == "" {
 			break
 		}
 		var n int64
-		n, err = tx.write(`delete from leases where seq in (select seq from leases
-			where state = 'revoked' and target = $1 and wake < $2 order by wake limit $3)`,
-			target, micros(leasesBefore), int64(limit)-leases)
+		n, err = tx.deleteAll(`select seq from leases where state = 'revoked' and target = $1 and wake < $2 order by wake limit $3`,
+			`delete from leases where seq = $1`, target, micros(leasesBefore), int64(limit)-leases)
 		leases += n
 	}
-	if err != nil {
-		return 0, 0, failed(op, err)
+	if err == nil {
+		// Decisions are in the order of their times but for the width of a race, which retention does not mind.
+		decisions, err = tx.deleteAll(`select seq from (select seq, at from decisions order by seq limit $2) oldest where at < $1`,
+			`delete from decisions where seq = $1`, micros(decisionsBefore), limit)
 	}
-	// Decisions are in the order of their times but for the width of a race, which retention does not mind.
-	decisions, err = tx.write(`delete from decisions where seq in (select seq from decisions order by seq limit $2)
-		and at < $1`, micros(decisionsBefore), limit)
 	return leases, decisions, failed(op, err)
+}
+
+// deleteAll deletes what a query finds, one by one: a planner that cannot know how few these are would read the table.
+func (tx *Tx) deleteAll(find, text string, args ...any) (n int64, err error) {
+	var found []int64
+	err = tx.each(find, args, func(rows *sql.Rows) error {
+		var seq int64
+		err := rows.Scan(&seq)
+		found = append(found, seq)
+		return err
+	})
+	for _, seq := range found {
+		if err == nil {
+			err = tx.put(text, seq)
+		}
+	}
+	return int64(len(found)), err
 }

@@ -12,7 +12,7 @@ import (
 func (tx *Tx) NextExpiry() (time.Time, bool, error) {
 	var earliest int64
 	err := tx.one(`select coalesce(min(at), 0) from (
-		select (select min(wake) from leases where state = 'active' and target = t.target) as at from tallies t
+		select (select wake from leases where state = 'active' and target = t.target order by wake limit 1) as at from tallies t
 			where t.target > '' and t.role = '' and t.issuer_url = '' and t.subject = '' and t.active > 0) wakes`,
 		nil, &earliest)
 	return instant(earliest), earliest != 0, failed("read the next expiry", err)
@@ -21,7 +21,7 @@ func (tx *Tx) NextExpiry() (time.Time, bool, error) {
 // NextDue returns when the next revocation at a target is due, which may have passed already; false where none is.
 func (tx *Tx) NextDue(target string) (time.Time, bool, error) {
 	var earliest int64
-	err := tx.one(`select coalesce(min(wake), 0) from leases where state = 'revoking' and target = $1`,
+	err := tx.one(`select coalesce((select wake from leases where state = 'revoking' and target = $1 order by wake limit 1), 0)`,
 		[]any{target}, &earliest)
 	return instant(earliest), earliest != 0, failed("read when target "+strconv.Quote(target)+" has work", err)
 }

@@ -162,7 +162,10 @@ func configure(text string, opt Options) (*pgx.ConnConfig, error) {
 		"lock_timeout":                        "12s", // for the baton; a group gives up a little later
 		"idle_in_transaction_session_timeout": "3s",  // a process that stops gives the baton back
 		"client_min_messages":                 "error",
-		"timezone":                            "UTC",
+		// Every question has an index in its order; no answer is to be collected and then sorted.
+		"enable_bitmapscan": "off",
+		"enable_sort":       "off",
+		"timezone":          "UTC",
 	}
 	return config, nil
 }

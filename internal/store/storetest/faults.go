@@ -31,6 +31,15 @@ type Faults struct {
 
 	mu     sync.Mutex
 	decide func(text string) Fault
+	watch  func(text string, args []driver.NamedValue)
+}
+
+// Watch sets what is shown every statement that is executed or queried from now on, with its arguments, one call at a
+// time; nil for nothing.
+func (f *Faults) Watch(watch func(text string, args []driver.NamedValue)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.watch = watch
 }
 
 // Decide sets what decides from now on; nil lets everything pass. It is called with the statement's text, one call
@@ -44,9 +53,12 @@ func (f *Faults) Decide(decide func(text string) Fault) {
 // Wrap goes around a connector.
 func (f *Faults) Wrap(c driver.Connector) driver.Connector { return &faultyConnector{c, f} }
 
-func (f *Faults) next(text string) Fault {
+func (f *Faults) next(text string, args []driver.NamedValue) Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.watch != nil {
+		f.watch(text, args)
+	}
 	if f.decide == nil {
 		return None
 	}
@@ -54,8 +66,8 @@ func (f *Faults) next(text string) Fault {
 }
 
 // through runs a statement with its fate.
-func through[T any](f *Faults, text string, run func() (T, error)) (result T, err error) {
-	fate := f.next(text)
+func through[T any](f *Faults, text string, args []driver.NamedValue, run func() (T, error)) (result T, err error) {
+	fate := f.next(text, args)
 	switch fate {
 	case NotDone:
 		return result, ErrInjected
@@ -105,13 +117,13 @@ func (c *faultyConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver
 }
 
 func (c *faultyConn) ExecContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Result, error) {
-	return through(c.faults, text, func() (driver.Result, error) {
+	return through(c.faults, text, args, func() (driver.Result, error) {
 		return c.Conn.(driver.ExecerContext).ExecContext(ctx, text, args)
 	})
 }
 
 func (c *faultyConn) QueryContext(ctx context.Context, text string, args []driver.NamedValue) (driver.Rows, error) {
-	return through(c.faults, text, func() (driver.Rows, error) {
+	return through(c.faults, text, args, func() (driver.Rows, error) {
 		return c.Conn.(driver.QueryerContext).QueryContext(ctx, text, args)
 	})
 }
@@ -123,13 +135,13 @@ type faultyStmt struct {
 }
 
 func (s *faultyStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	return through(s.faults, s.text, func() (driver.Result, error) {
+	return through(s.faults, s.text, args, func() (driver.Result, error) {
 		return s.Stmt.(driver.StmtExecContext).ExecContext(ctx, args)
 	})
 }
 
 func (s *faultyStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	return through(s.faults, s.text, func() (driver.Rows, error) {
+	return through(s.faults, s.text, args, func() (driver.Rows, error) {
 		rows, err := s.Stmt.(driver.StmtQueryContext).QueryContext(ctx, args)
 		return rows, err
 	})
