@@ -14,7 +14,7 @@ import (
 // subject, issuer and expires_at.
 //
 // A field is public when it is a number or a boolean or one of: username, host, port, database, sslmode,
-// sslrootcert, sslnegotiation, endpoint, region, principal, expires_at, audience, subject, issuer. EVERY other field is secret, also one
+// sslrootcert, sslnegotiation, endpoint, region, principal, expires_at, audience, subject, issuer, access_key_id. EVERY other field is secret, also one
 // that a newer server adds and this package has never heard of.
 type Credential struct {
 	// Type is the kind of target, such as "postgres".
@@ -29,7 +29,7 @@ type Credential struct {
 func isPublicName(name string) bool {
 	switch name {
 	case "username", "host", "port", "database", "sslmode", "sslrootcert", "sslnegotiation",
-		"endpoint", "region", "principal", "expires_at", "audience", "subject", "issuer":
+		"endpoint", "region", "principal", "expires_at", "audience", "subject", "issuer", "access_key_id":
 		return true
 	}
 	return false

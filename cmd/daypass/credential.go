@@ -25,6 +25,8 @@ func (a *app) handOver(lease *client.Lease, certificate string) error {
 		return a.printVariables(lease, certificate)
 	case "exec-credential":
 		return a.printExecCredential(lease)
+	case "aws-credential-process":
+		return a.printCredentialProcess(lease)
 	}
 	return a.printCredential(lease)
 }
@@ -160,6 +162,22 @@ func (a *app) printExecCredential(lease *client.Lease) error {
 		Kind       string `json:"kind"`
 		Status     status `json:"status"`
 	}{"client.authentication.k8s.io/v1", "ExecCredential", status{lease.Info().ExpiresAt.Format(time.RFC3339), lease.Credential.Secret("token").Reveal()}})
+}
+
+// printCredentialProcess prints for AWS's CLI and SDKs, whose profile names us as its credential_process. What they are
+// told to keep is good as long as the lease, which is not as long as AWS would take it.
+func (a *app) printCredentialProcess(lease *client.Lease) error {
+	c := lease.Credential
+	if c.Type != "aws" {
+		return hinted(fmt.Errorf("--output aws-credential-process is for credentials of type aws, not %q", clean(c.Type)), "--output json prints every credential")
+	}
+	return a.json(struct {
+		Version         int
+		AccessKeyID     string `json:"AccessKeyId"`
+		SecretAccessKey string
+		SessionToken    string `json:",omitempty"`
+		Expiration      string
+	}{1, c.Secret("access_key_id").Reveal(), c.Secret("secret_access_key").Reveal(), c.Secret("session_token").Reveal(), lease.Info().ExpiresAt.Format(time.RFC3339)})
 }
 
 // shellQuote quotes for POSIX shells.

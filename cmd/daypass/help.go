@@ -158,6 +158,9 @@ Set for the command of daypass run, and printed by daypass acquire --output env:
                           Inherited variables that could lead the tool elsewhere, such as PGHOSTADDR
                           and PGSERVICE, are taken out.
   oidc-token              OIDC_TOKEN
+  aws                     AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_REGION, and
+                          AWS_ENDPOINT_URL where the target has one. Inherited AWS_PROFILE and other
+                          variables that name other keys are taken out.
   kubernetes              KUBECONFIG, a file
 
 Set for the command of daypass run alone:

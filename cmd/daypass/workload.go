@@ -161,12 +161,13 @@ func (a *app) acquireCommand() *cobra.Command {
 			--output env prints lines for a POSIX shell and --output dotenv a file of variables; both have DAYPASS_LEASE and
 			DAYPASS_LEASE_TOKEN too, with which daypass release ends the lease without further arguments. --output json is the
 			answer of the API. --output exec-credential is for kubectl and its like, whose kubeconfig names this command as its
-			exec plugin: each call of theirs then acquires a lease.`),
+			exec plugin, and --output aws-credential-process for AWS's tools, whose profile names it as credential_process: each
+			call of theirs then acquires a lease.`),
 		Example: `daypass acquire orders-readonly
 eval "$(daypass acquire orders-readonly --output env)" && psql; daypass release
 daypass acquire orders-readonly --ttl 5m --output json | jq -r .credential.url`,
 		Args:        exactly("ROLE"),
-		Annotations: map[string]string{outputs: "text json env dotenv exec-credential"},
+		Annotations: map[string]string{outputs: "text json env dotenv exec-credential aws-credential-process"},
 		RunE: func(c *cobra.Command, args []string) error {
 			client, err := a.workload()
 			if err != nil {

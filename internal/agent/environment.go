@@ -46,12 +46,20 @@ func NeedsFile(c client.Credential) (ending string, text secret.Text) {
 // was written.
 //
 // A postgres credential sets PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE, PGSSLROOTCERT (a file)
-// and DATABASE_URL. An oidc-token credential sets OIDC_TOKEN, a kubernetes credential KUBECONFIG (a file).
+// and DATABASE_URL. An oidc-token credential sets OIDC_TOKEN, a kubernetes credential KUBECONFIG (a file),
+// an aws credential AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION and AWS_ENDPOINT_URL.
 func Variables(prefix string, c client.Credential, file string) ([]Variable, error) {
 	switch c.Type {
 	case "postgres":
+	case "aws":
+		return awsVariables(prefix, c), nil
 	case "oidc-token":
 		return []Variable{{prefix + "OIDC_TOKEN", c.Secret("token")}}, nil
+	case "gcp":
+		token := c.Secret("access_token")
+		return []Variable{{prefix + "CLOUDSDK_AUTH_ACCESS_TOKEN", token}, {prefix + "GOOGLE_OAUTH_ACCESS_TOKEN", token}}, nil
+	case "azure":
+		return []Variable{{prefix + "AZURE_ACCESS_TOKEN", c.Secret("access_token")}}, nil
 	case "kubernetes":
 		return []Variable{{prefix + "KUBECONFIG", secret.New(file)}}, nil
 	default:
@@ -96,10 +104,17 @@ func merge(base []string, variables []Variable) []string {
 	drop := map[string]bool{}
 	for _, v := range variables {
 		drop[v.Name] = true
-		if v.Name == "PGHOST" {
-			for _, name := range postgresOverrides {
-				drop[name] = true
-			}
+		var overrides []string
+		switch v.Name {
+		case "PGHOST":
+			overrides = postgresOverrides
+		case "AWS_ACCESS_KEY_ID":
+			overrides = awsOverrides
+		default:
+			continue
+		}
+		for _, name := range overrides {
+			drop[name] = true
 		}
 	}
 	merged := slices.DeleteFunc(slices.Clone(base), func(entry string) bool {
