@@ -17,6 +17,7 @@ type Status struct {
 	Targets   []TargetStatus `json:"targets"`
 	Issuers   []IssuerStatus `json:"issuers"`
 	Ledger    LedgerStatus   `json:"ledger"`
+	Alerts    []AlertStatus  `json:"alerts,omitempty" doc:"that this server has open, oldest first"`
 	Warnings  []string       `json:"warnings,omitempty" doc:"what an administrator should look at, a sentence each"`
 }
 
@@ -63,6 +64,17 @@ type IssuerStatus struct {
 	Keys      int    `json:"keys" doc:"keys in use"`
 	FetchedAt *Time  `json:"fetched_at,omitempty"`
 	Error     string `json:"error,omitempty"`
+}
+
+// AlertStatus is one open alert.
+type AlertStatus struct {
+	Kind    string `json:"kind"`
+	Subject string `json:"subject" doc:"what it is about: an issuer's name, or what a stranger wrote, as short printable ASCII"`
+	Summary string `json:"summary"`
+	Advice  string `json:"advice" doc:"what to do about it"`
+	Count   int64  `json:"count,omitempty" doc:"how often it was seen"`
+	Since   Time   `json:"since"`
+	Last    Time   `json:"last" doc:"when it was seen last"`
 }
 
 // LedgerStatus is the head of the ledger.

@@ -102,11 +102,19 @@ func TestReferenceOfConfiguration(t *testing.T) {
 			nested = append(nested, f)
 		}
 	}
-	for _, f := range nested {
+	for len(nested) > 0 { // a section in a section follows it
+		f := nested[0]
+		nested = nested[1:]
+		var deeper []field
 		fmt.Fprintf(&page, "\n## %s\n\n| Field | Means |\n|---|---|\n", f.name)
 		for _, inner := range sections[f.typeName] {
-			fmt.Fprintf(&page, "| `%s.%s` | %s |\n", f.name, inner.name, inner.text)
+			inner.name = f.name + "." + inner.name
+			fmt.Fprintf(&page, "| `%s` | %s |\n", inner.name, inner.text)
+			if _, ok := sections[inner.typeName]; ok {
+				deeper = append(deeper, inner)
+			}
 		}
+		nested = append(deeper, nested...)
 	}
 	compare(t, "reference/config.md", page.String())
 }

@@ -109,7 +109,11 @@ func fields(body *ast.StructType) []field {
 			continue
 		}
 		typeName := ""
-		if id, ok := f.Type.(*ast.Ident); ok {
+		kind := f.Type
+		if list, ok := kind.(*ast.ArrayType); ok {
+			kind = list.Elt
+		}
+		if id, ok := kind.(*ast.Ident); ok {
 			typeName = id.Name
 		}
 		all = append(all, field{name, typeName, meaning(f.Names[0].Name, f.Doc, f.Comment)})

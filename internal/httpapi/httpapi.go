@@ -33,7 +33,7 @@ import (
 	"github.com/daypass/daypass/internal/trace"
 )
 
-// Config is what the edge needs. All fields but TrustedProxies and Tracer are required.
+// Config is what the edge needs. All fields but TrustedProxies, Tracer and Refused are required.
 type Config struct {
 	Broker  *broker.Broker
 	Fleet   *revoker.Fleet // for the checks of targets
@@ -45,6 +45,9 @@ type Config struct {
 	URL, IssuerURL string
 	// OAuth counts the answers of the OAuth endpoints, by endpoint and code of RFC 6749, or ok.
 	OAuth func(endpoint, outcome string)
+	// Refused hears where a request came from whose evidence was missing or not accepted. It returns at once. nil: nobody
+	// wants to know.
+	Refused func(from netip.Addr)
 	// Status tells how the broker and its parts are doing; who may ask is checked before.
 	Status func(context.Context) (api.Status, error)
 	// Ready returns why no lease can be acquired now, a sentence each; nothing when it can.

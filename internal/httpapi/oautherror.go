@@ -128,6 +128,7 @@ func (c *call) failOAuth(endpoint string, e *oauthError) {
 		e.status = http.StatusUnauthorized
 	}
 	c.edge.OAuth(endpoint, e.code)
+	c.tellRefused(e)
 	level := slog.LevelDebug
 	switch {
 	case e.status >= http.StatusInternalServerError:

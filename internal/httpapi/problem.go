@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/accesstoken"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/source"
 )
@@ -90,7 +91,19 @@ func (c *call) fail(err error) {
 	if p.Status == http.StatusUnauthorized {
 		challenge(c.w.Header(), err, c.edge.Broker.Nonce())
 	}
+	c.tellRefused(err)
 	c.sendProblem(p)
+}
+
+// tellRefused tells where evidence came from that was missing or not accepted. Who is asked to take up a nonce did
+// nothing wrong.
+func (c *call) tellRefused(err error) {
+	if refusal, ok := errors.AsType[*accesstoken.Refusal](err); ok && refusal.Code == accesstoken.UseNonce {
+		return
+	}
+	if c.edge.Refused != nil && fault.KindOf(err) == fault.Unauthenticated {
+		c.edge.Refused(sourceIP(c.r, c.edge.TrustedProxies))
+	}
 }
 
 func (c *call) sendProblem(p api.Problem) {

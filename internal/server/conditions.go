@@ -227,7 +227,7 @@ func (s *Server) fetchPosture(ctx context.Context, read access.PostureRead) ([]b
 		settings.RootCAs = x509.NewCertPool()
 		settings.RootCAs.AppendCertsFromPEM(text)
 	}
-	transport := &http.Transport{TLSClientConfig: settings, DisableKeepAlives: true, ForceAttemptHTTP2: true, MaxResponseHeaderBytes: 1 << 16}
+	transport := &http.Transport{TLSClientConfig: settings, DialContext: s.cfg.egress().DialContext, DisableKeepAlives: true, ForceAttemptHTTP2: true, MaxResponseHeaderBytes: 1 << 16}
 	defer transport.CloseIdleConnections()
 	one := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	response, err := one.Do(request)

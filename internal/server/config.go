@@ -67,6 +67,12 @@ type Config struct {
 	Issuer Issuer `yaml:"issuer"`
 	// OAuth says how the access tokens are that workloads get for their evidence.
 	OAuth OAuth `yaml:"oauth"`
+	// Alerts says when people are told of what issuers and strangers do, and where.
+	Alerts Alerts `yaml:"alerts"`
+	// ConnectTo are networks (CIDR) that issuers, bundle endpoints, sources of posture and sinks of alerts may be in although
+	// they are link-local, belong to a cloud's metadata service, or are loopback behind a name that does not say so. None unless
+	// given. Private networks need no mention.
+	ConnectTo []netip.Prefix `yaml:"connect_to"`
 	// Postgres says what access files may ask of PostgreSQL targets.
 	Postgres Postgres `yaml:"postgres"`
 	// Retention says how long what has ended is kept. The ledger is kept for ever.
@@ -131,6 +137,44 @@ type OAuth struct {
 	// Nonce says whether proofs of possession need a nonce of ours: require, or off for clients that cannot take one up;
 	// proofs are then good for a minute by their own clock. require unless given.
 	Nonce string `yaml:"nonce"`
+}
+
+// Alerts is the section alerts.
+type Alerts struct {
+	// Sinks are where alerts are sent, each with the fields below. None unless given: then the log, the metrics and
+	// daypass status alone tell.
+	Sinks []AlertSink `yaml:"sinks"`
+	// Quiet is how long a thing must not be seen for it to be over; 10m unless given, a minute at least.
+	Quiet Period `yaml:"quiet"`
+	// Failures is how many failed attempts in a minute, at one issuer or from one source, are a burst; 60 unless given.
+	Failures int `yaml:"failures"`
+	// Skew is how far ahead of ours the clock of an issuer may be; 10s unless given. Tokens are refused from 30s on.
+	Skew Period `yaml:"skew"`
+	// Unreachable is how long an issuer may give no keys; 5m unless given.
+	Unreachable Period `yaml:"unreachable"`
+	// KeysEnding is how long before the last good keys of an issuer stop working; 6h unless given. They work for a day.
+	KeysEnding Period `yaml:"keys_ending"`
+}
+
+// AlertSink is one of alerts.sinks.
+type AlertSink struct {
+	// Name tells it from the others, in the log, metrics and daypass status: 1 to 40 of a-z, 0-9 and -.
+	Name string `yaml:"name"`
+	// Webhook is the URL that alerts are posted to as JSON, https or on loopback; or file:/// and the path of a file that
+	// holds it. A sink has a webhook, slack or syslog.
+	Webhook string `yaml:"webhook"`
+	// Slack is the URL of an incoming webhook of Slack, or of what is compatible with one; best file:/// and the path of a
+	// file that holds it: who knows it can post.
+	Slack string `yaml:"slack"`
+	// Syslog is where messages of RFC 5424 are sent: udp://, tcp:// or tls:// with host and port, or unix:///dev/log.
+	Syslog string `yaml:"syslog"`
+	// Key is the file with the key that signs a webhook's body, in the header Daypass-Signature: file:/// and an absolute
+	// path. Read at each alert. Nothing is signed unless given.
+	Key string `yaml:"key"`
+	// CA is the file with the certificates (PEM) to trust instead of the system's: file:/// and an absolute path.
+	CA string `yaml:"ca"`
+	// Rate is how often alerts are sent, with bursts of ten; 30/m unless given.
+	Rate Rate `yaml:"rate"`
 }
 
 // Postgres is the section postgres. What is here is for those who run the server to allow, not for those who write

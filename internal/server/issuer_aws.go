@@ -23,7 +23,9 @@ func (s AWSIssuer) config() aws.Config {
 }
 
 // Validate returns what keeps the section from being used.
-func (s AWSIssuer) Validate() error { return check(s.open(access.Issuer{Name: "x"}, "x", time.Now)) }
+func (s AWSIssuer) Validate() error {
+	return check(s.open(issuerOrder{config: access.Issuer{Name: "x"}, audience: "x", now: time.Now}))
+}
 
 // URL implements what package access asks of settings.
 func (s AWSIssuer) URL(string) string {
@@ -35,9 +37,9 @@ func (s AWSIssuer) URL(string) string {
 	return url
 }
 
-func (s AWSIssuer) open(issuer access.Issuer, audience string, now func() time.Time) (*aws.Verifier, error) {
+func (s AWSIssuer) open(order issuerOrder) (*aws.Verifier, error) {
 	cfg := s.config()
-	cfg.Name, cfg.Audience, cfg.Now = issuer.Name, audience, now
+	cfg.Name, cfg.Audience, cfg.Egress, cfg.Now = order.config.Name, order.audience, order.egress, order.now
 	return aws.New(cfg)
 }
 
@@ -53,7 +55,7 @@ func awsIssuers() issuerKind {
 			if err != nil {
 				return openIssuer{}, err
 			}
-			v, err := settings.open(order.config, order.audience, order.now)
+			v, err := settings.open(order)
 			return openIssuer{tokens: v}, err
 		},
 	}

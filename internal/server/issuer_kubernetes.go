@@ -53,7 +53,7 @@ func openKubernetesIssuer(order issuerOrder) (openIssuer, error) {
 	}
 	cfg := oidc.Config{
 		Name: issuer.Name, URL: issuer.URL, Audience: cmp.Or(settings.Audience, order.audience),
-		Keys: order.keys, Now: order.now, Log: order.log,
+		Keys: order.keys, Egress: order.egress, Observer: order.observer, Now: order.now, Log: order.log,
 	}
 	var api *kube.Client
 	if a := settings.API; a != nil {

@@ -81,6 +81,7 @@ func openSPIFFE(order issuerOrder) (openIssuer, error) {
 		return openIssuer{}, err
 	}
 	cfg := settings.config(order.secrets.read)
+	cfg.Bundle.Egress, cfg.Observer = order.egress, order.observer
 	cfg.Name, cfg.Audience, cfg.Keys, cfg.Now, cfg.Log = order.config.Name, order.audience, order.keys, order.now, order.log
 	if file := settings.Endpoint.CA.File; file != "" {
 		if cfg.Bundle.CA, err = order.secrets.certificates(file); err != nil {

@@ -72,6 +72,7 @@ func (s *Server) Status(ctx context.Context) (api.Status, error) {
 	s.addTargets(&out, tallies, due, now)
 	s.addIssuers(&out)
 	s.addLocation(&out)
+	s.addAlerts(&out)
 	if off, jumped := s.clock.Jumped(); jumped {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("the wall clock jumped by %s; expiries are held back until a target's clock confirms it", off.Round(time.Second)))
 	}

@@ -41,6 +41,7 @@ func (c *Config) check(wrong report) {
 	}
 	c.checkIssuer(wrong)
 	c.checkOAuth(wrong)
+	c.checkAlerts(wrong)
 	if c.Traces.OTLP != "" && !isBase(c.Traces.OTLP) {
 		wrong("traces.otlp", fmt.Sprintf("%q is not the base URL of a collector", c.Traces.OTLP), "write it such as http://127.0.0.1:4318, without user, query and v1/traces")
 	}
