@@ -11,6 +11,7 @@ import (
 	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/internal/accesstoken"
 	"github.com/daypass/daypass/internal/fault"
+	"github.com/daypass/daypass/internal/lease"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/secret"
@@ -219,7 +220,7 @@ func (b *Broker) Introspect(ctx context.Context, c Caller, token secret.Text) (f
 		if fault.Is(err, fault.Unauthenticated) {
 			return found, nil
 		}
-		if err == nil && l.State.MayLive() && (who.owns(l) || who.local || b.permits(who, policy.Read, onLease(l))) {
+		if err == nil && l.State == lease.Active && (who.owns(l) || who.local || b.permits(who, policy.Read, onLease(l))) {
 			found = Introspection{Active: b.clock.Now().Before(l.ExpiresAt), Lease: l}
 		}
 		return found, err

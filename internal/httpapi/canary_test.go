@@ -38,7 +38,9 @@ func TestSecretsAppearInOneAnswerOnly(t *testing.T) {
 	if got.header.Get("Cache-Control") != "no-store" {
 		t.Error("the answer may be kept by caches")
 	}
-	secrets := []string{canary, acquired.LeaseToken, worker[strings.LastIndex(worker, ".")+1:], boss[strings.LastIndex(boss, ".")+1:]}
+	h := r.holder(t)
+	bound := h.access(t, "worker")
+	secrets := []string{canary, acquired.LeaseToken, bound[strings.LastIndex(bound, ".")+1:], worker[strings.LastIndex(worker, ".")+1:], boss[strings.LastIndex(boss, ".")+1:]}
 
 	var seen strings.Builder
 	note := func(a answer) {
@@ -69,6 +71,29 @@ func TestSecretsAppearInOneAnswerOnly(t *testing.T) {
 	}
 	note(r.ask(t, "GET", "/v1/leases?role="+canary+"&limit="+canary, "", bearer(boss)))
 	note(r.ask(t, "GET", "/v1/leases/"+canary, "", bearer(boss)))
+
+	for _, path := range []string{"/oauth/token", "/oauth/introspect", "/oauth/revoke"} {
+		for _, token := range []string{bound, acquired.LeaseToken, worker, canary, bound + "x"} {
+			if path == "/oauth/revoke" && token == acquired.LeaseToken {
+				continue // it is needed at the end
+			}
+			for _, grant := range []string{exchangeGrant, "urn:ietf:params:oauth:grant-type:jwt-bearer", "client_credentials", canary} {
+				f := map[string]string{"grant_type": grant, "token": token, "subject_token": token, "subject_token_type": jwtType, "assertion": token,
+					"client_assertion": token, "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer", "actor_token": token,
+					"actor_token_type": jwtType, "scope": "role:" + token + ".", "resource": canary, "authorization_details": canary, "client_secret": canary}
+				note(r.post(t, path, f, "DPoP: "+canary))
+				note(r.post(t, path, f, bearer(token)))
+				delete(f, "client_secret")
+				delete(f, "resource")
+				delete(f, "authorization_details")
+				note(r.post(t, path, f))
+				delete(f, "actor_token")
+				delete(f, "actor_token_type")
+				note(r.post(t, path, f, h.proof(t, "POST", path, "")))
+			}
+		}
+	}
+	note(r.ask(t, "GET", "/v1/leases", "", "Authorization: DPoP "+bound, "DPoP: "+canary))
 
 	// Panics in the middle of a grant and of a call.
 	flag := filepath.Join(r.dir, "panic")

@@ -14,6 +14,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/secret"
 )
 
@@ -107,7 +108,7 @@ type wish struct {
 // wish reads which role is wanted. It may be named in several ways, all of which must name the same.
 func (f form) wish(ours string) (w wish, err error) {
 	name := func(role, code string) error {
-		if role == "" || len(role) > 200 || checkText("role", role) != nil {
+		if !access.ValidName(role) {
 			return &oauthError{code: code, text: "that is not the name of a role"}
 		}
 		if w.Role != "" && w.Role != role {
