@@ -198,3 +198,53 @@ func testPostureLeases(t *testing.T, db Database) {
 	})
 	audit(t, db, s.Store)
 }
+
+func testReview(t *testing.T, db Database) {
+	s := Serve(t, db, nil)
+	var leases []store.Lease
+	check(t, s.Update(t.Context(), func(tx *store.Tx) error {
+		for i := range 120 { // more than one statement reads
+			l := NewLease("reader", "db")
+			l.Decision = fmt.Sprint("d", i)
+			if i != 7 { // whose decision is kept no more
+				if _, err := tx.PutDecision(store.Decision{ID: l.Decision, At: Start(), Outcome: "allow", Input: []byte(l.Decision)}); err != nil {
+					return err
+				}
+			}
+			if _, err := tx.InsertLease(&l); err != nil {
+				return err
+			}
+			leases = append(leases, l)
+		}
+		if _, err := tx.PutDecision(store.Decision{ID: "renewed", At: Start(), Outcome: "allow", Input: []byte("renewed")}); err != nil {
+			return err
+		}
+		version := leases[3].Version
+		if err := tx.Redecide(&leases[3], "renewed"); err != nil || leases[3].Version != version {
+			t.Errorf("the lease has version %d: %v", leases[3].Version, err)
+		}
+		return tx.SetReviewed("r1")
+	}))
+	View(t, s.Store, func(tx *store.Tx) error {
+		if l, err := tx.Lease(leases[3].ID); err != nil || l.Decision != "renewed" {
+			t.Errorf("the lease stands on %q: %v", l.Decision, err)
+		}
+		if revision, err := tx.Reviewed(); err != nil || revision != "r1" {
+			t.Errorf("reviewed by %q: %v", revision, err)
+		}
+		if _, some, err := tx.OldestPosture("device"); some || err != nil {
+			t.Errorf("posture from nowhere: %v", err)
+		}
+		inputs, err := tx.DecisionInputs(leases)
+		if err != nil || len(inputs) != 119 || inputs[leases[7].ID] != nil {
+			t.Errorf("%d inputs: %v", len(inputs), err)
+		}
+		for i, l := range leases {
+			if got := string(inputs[l.ID]); i != 7 && got != l.Decision {
+				t.Errorf("lease %d was decided on %q", i, got)
+			}
+		}
+		return nil
+	})
+	audit(t, db, s.Store)
+}

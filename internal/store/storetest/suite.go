@@ -50,6 +50,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		{"posture is kept, and its changes are found", testPosture},
 		{"posture grows old once", testPostureAge},
 		{"leases are found by the posture they hang on", testPostureLeases},
+		{"leases are found with what they were decided on", testReview},
 		{"an ID is used up once", testSpent},
 		{"of many that use an ID up at once one is the first", testSpentRace},
 		{"used IDs are forgotten when their time is over", testSpentSweeps},
