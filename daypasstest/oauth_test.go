@@ -29,3 +29,24 @@ func TestAnOAuthClientOfOthersIsServed(t *testing.T) {
 		t.Errorf("%v: %s", err, said)
 	}
 }
+
+// TestTheOAuthPackageOfGoGetsALease is the same for the package that most Go programs have.
+func TestTheOAuthPackageOfGoGetsALease(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "xoauth2")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".")
+	build.Dir = "../tools/oauthclient/xoauth2"
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the client: %v (run: cd tools/oauthclient/xoauth2 && go mod download)\n%s", err, out)
+	}
+	d := daypasstest.Start(t, daypasstest.Options{})
+	ask := func(role string) (string, error) {
+		said, err := exec.CommandContext(t.Context(), program, d.URL(), d.Token(nil).Reveal(), role).CombinedOutput()
+		return strings.TrimSpace(string(said)), err
+	}
+	if said, err := ask(daypasstest.Role); err != nil || said != "N_A "+daypasstest.Role || d.Live() != 1 {
+		t.Errorf("%v: %s, and %d leases live", err, said, d.Live())
+	}
+	if said, err := ask("none"); err == nil || !strings.Contains(said, `"invalid_scope"`) {
+		t.Errorf("a role that is not: %v: %s", err, said)
+	}
+}
