@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/daypass/daypass/client"
+	"github.com/daypass/daypass/client/device"
 	"github.com/daypass/daypass/internal/agent"
 )
 
@@ -66,20 +67,39 @@ func (a *app) serverURL() string {
 	if a.server != "" {
 		return a.server
 	}
-	return a.getenv("DAYPASS_URL")
+	if address := a.getenv("DAYPASS_URL"); address != "" {
+		return address
+	}
+	return a.device().Server
+}
+
+// device is what a device that was enrolled knows of its server; nothing where we are none. What is wrong with its
+// file is told when the evidence is asked for.
+func (a *app) device() (s device.State) {
+	if path := a.getenv(agent.DeviceVariable); path != "" {
+		s, _ = device.Read(path)
+	}
+	return s
 }
 
 // workload returns a client that acts as the workload we are.
 func (a *app) workload() (*client.Client, error) {
+	c, _, err := a.identified()
+	return c, err
+}
+
+// identified is workload with the evidence that was found.
+func (a *app) identified() (*client.Client, agent.Evidence, error) {
 	address := a.serverURL()
 	if address == "" {
-		return nil, hinted(usageError{"no server is named", ""}, "name it once: export DAYPASS_URL=https://daypass.example.com")
+		return nil, agent.Evidence{}, hinted(usageError{"no server is named", ""}, "name it once: export DAYPASS_URL=https://daypass.example.com")
 	}
 	evidence, err := agent.Find(agent.Where{TokenFile: a.tokenFile, Server: address, Getenv: a.getenv})
 	if err != nil {
-		return nil, err
+		return nil, evidence, err
 	}
-	return a.dial(address, evidence)
+	c, err := a.dial(address, evidence)
+	return c, evidence, err
 }
 
 // holder returns a client for calls that carry a lease token, and our evidence only where there is some.
@@ -125,6 +145,9 @@ func (a *app) dial(address string, token client.TokenSource) (*client.Client, er
 	ca := a.caFile
 	if ca == "" {
 		ca = a.getenv("DAYPASS_CA_FILE")
+	}
+	if known := a.device(); ca == "" && known.Server == address {
+		ca = known.CAFile
 	}
 	c, err := client.New(client.Options{URL: address, Token: token, CAFile: ca, UserAgent: "daypass/" + version()})
 	if err != nil {

@@ -145,6 +145,7 @@ The identity token is looked for in this order; the first place that has one is 
 
   --token-file            a file, read anew for each call
   DAYPASS_TOKEN_FILE      the same
+  DAYPASS_DEVICE          the state file of a device that daypass device enrol enrolled; it names the server, too
   DAYPASS_ID_TOKEN        the token itself. In GitLab CI:
                             id_tokens: {DAYPASS_ID_TOKEN: {aud: https://daypass.example.com}}
   GitHub Actions          by ACTIONS_ID_TOKEN_REQUEST_URL, which a job has with

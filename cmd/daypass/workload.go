@@ -131,7 +131,7 @@ daypass run orders-readonly REPORTS=reports-writer -- ./nightly`,
 // runIt completes a run and does it. What goes wrong before the command starts has an exit code of its own, so
 // that the command's cannot be taken for it.
 func (a *app) runIt(ctx context.Context, q *asking, r agent.Run) error {
-	c, err := a.workload()
+	c, evidence, err := a.identified()
 	if err != nil {
 		return codedError{err, agent.ExitOwn}
 	}
@@ -142,6 +142,9 @@ func (a *app) runIt(ctx context.Context, q *asking, r agent.Run) error {
 	r.Env, r.Stdin, r.Stdout, r.Stderr = a.env, a.stdin, a.stdout, a.stderr
 	r.Dir = a.getenv("XDG_RUNTIME_DIR")
 	r.Tell = func(line string) { a.tell("%s", line) }
+	if evidence.Keep != nil {
+		r.Keep = func(ctx context.Context) { evidence.Keep(ctx, c, r.Tell) }
+	}
 	code, err := r.Do(ctx)
 	if err != nil {
 		return codedError{err, code}

@@ -16,11 +16,15 @@ import (
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/client"
 	"github.com/daypass/daypass/client/aws"
+	"github.com/daypass/daypass/client/device"
 	"github.com/daypass/daypass/secret"
 )
 
 // ProjectedToken is where a pod's projected service account token is looked for.
 const ProjectedToken = "/var/run/secrets/tokens/daypass"
+
+// DeviceVariable names the state file of a device that was enrolled.
+const DeviceVariable = "DAYPASS_DEVICE"
 
 // Where says where to look for evidence. Getenv is required.
 type Where struct {
@@ -36,6 +40,8 @@ type Where struct {
 type Evidence struct {
 	client.TokenSource
 	Origin string // for people: "the GitHub Actions job"
+	// Keep renews what the evidence hangs on, until the context ends; nil where there is nothing to renew.
+	Keep func(ctx context.Context, c *client.Client, tell func(string))
 }
 
 // NoEvidenceError says that no place holds evidence, and what was found at each.
@@ -77,13 +83,14 @@ func (e *NoEvidenceError) Hints() []string {
 // Is makes the error one of missing evidence for callers that know only the client.
 func (e *NoEvidenceError) Is(target error) bool { return target == client.ErrNoToken }
 
-// Find returns the first evidence that is there: a token file named by the user or by DAYPASS_TOKEN_FILE, a token
+// Find returns the first evidence that is there: a token file named by the user or by DAYPASS_TOKEN_FILE, a device that was
+// enrolled (DAYPASS_DEVICE), a token
 // in DAYPASS_ID_TOKEN (GitLab's id_tokens put it there), GitHub Actions, a projected Kubernetes token, AWS credentials. A place
 // that was named but does not work is an error of its own when a call asks for the token: what the user named is
 // never passed over.
 func Find(w Where) (Evidence, error) {
 	var looked []Place
-	for _, look := range []func(Where) (Evidence, Place){namedFile, environmentFile, environmentToken, gitHub, projected, amazon} {
+	for _, look := range []func(Where) (Evidence, Place){namedFile, environmentFile, enrolledDevice, environmentToken, gitHub, projected, amazon} {
 		evidence, place := look(w)
 		if evidence.TokenSource != nil {
 			return evidence, nil
@@ -98,7 +105,7 @@ func namedFile(w Where) (Evidence, Place) {
 	if w.TokenFile == "" {
 		return Evidence{}, Place{Name: "--token-file", Found: "not given"}
 	}
-	return Evidence{client.FileToken(w.TokenFile), "file " + w.TokenFile}, Place{}
+	return Evidence{TokenSource: client.FileToken(w.TokenFile), Origin: "file " + w.TokenFile}, Place{}
 }
 
 // environmentFile is DAYPASS_TOKEN_FILE.
@@ -107,13 +114,36 @@ func environmentFile(w Where) (Evidence, Place) {
 	if path == "" {
 		return Evidence{}, Place{Name: "DAYPASS_TOKEN_FILE", Found: "not set"}
 	}
-	return Evidence{client.FileToken(path), "file " + path + " (DAYPASS_TOKEN_FILE)"}, Place{}
+	return Evidence{TokenSource: client.FileToken(path), Origin: "file " + path + " (DAYPASS_TOKEN_FILE)"}, Place{}
+}
+
+// enrolledDevice is a device that was enrolled, whose state file DAYPASS_DEVICE names. It signs evidence itself.
+func enrolledDevice(w Where) (Evidence, Place) {
+	path := w.Getenv(DeviceVariable)
+	if path == "" {
+		return Evidence{}, Place{Name: DeviceVariable, Found: "not set"}
+	}
+	sign := func(ctx context.Context) (secret.Text, error) {
+		state, err := device.Read(path)
+		if err != nil {
+			return secret.Text{}, err
+		}
+		key, err := device.ReadKey(state.Key)
+		if err != nil {
+			return secret.Text{}, err
+		}
+		return device.Source{State: state, Key: key, Now: time.Now}.Token(ctx)
+	}
+	keep := func(ctx context.Context, c *client.Client, tell func(string)) {
+		device.Keep(ctx, c, path, time.Now, tell)
+	}
+	return Evidence{TokenSource: client.TokenFunc(sign), Origin: "the device of " + path + " (" + DeviceVariable + ")", Keep: keep}, Place{}
 }
 
 // environmentToken is DAYPASS_ID_TOKEN, which GitLab sets where the job asks for it under that name.
 func environmentToken(w Where) (Evidence, Place) {
 	if token := w.Getenv("DAYPASS_ID_TOKEN"); token != "" {
-		return Evidence{client.StaticToken(secret.New(token)), "DAYPASS_ID_TOKEN"}, Place{}
+		return Evidence{TokenSource: client.StaticToken(secret.New(token)), Origin: "DAYPASS_ID_TOKEN"}, Place{}
 	}
 	place := Place{Name: "DAYPASS_ID_TOKEN (GitLab CI)", Found: "not set"}
 	if w.Getenv("GITLAB_CI") != "" {
@@ -130,7 +160,7 @@ func projected(w Where) (Evidence, Place) {
 		path = ProjectedToken
 	}
 	if _, err := os.Stat(path); err == nil {
-		return Evidence{client.FileToken(path), "projected token " + path}, Place{}
+		return Evidence{TokenSource: client.FileToken(path), Origin: "projected token " + path}, Place{}
 	}
 	place := Place{Name: path + " (Kubernetes)", Found: "no such file"}
 	if w.Getenv("KUBERNETES_SERVICE_HOST") != "" {
@@ -148,7 +178,7 @@ func amazon(w Where) (Evidence, Place) {
 		return Evidence{}, Place{Name: "AWS credentials (environment, container, EC2)", Found: "none"}
 	}
 	source := aws.Source{Server: audience(w), Region: found.Region, FIPS: found.FIPS, Credentials: found.Credentials, Now: time.Now}
-	return Evidence{source, found.Origin}, Place{}
+	return Evidence{TokenSource: source, Origin: found.Origin}, Place{}
 }
 
 // gitHub is a GitHub Actions job that may ask for ID tokens.
@@ -156,7 +186,7 @@ func gitHub(w Where) (Evidence, Place) {
 	endpoint, bearer := w.Getenv("ACTIONS_ID_TOKEN_REQUEST_URL"), w.Getenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN")
 	if endpoint != "" && bearer != "" {
 		source := actionsToken{endpoint: endpoint, bearer: secret.New(bearer), audience: audience(w), http: w.HTTP}
-		return Evidence{source, "the GitHub Actions job"}, Place{}
+		return Evidence{TokenSource: source, Origin: "the GitHub Actions job"}, Place{}
 	}
 	place := Place{Name: "ACTIONS_ID_TOKEN_REQUEST_URL (GitHub Actions)", Found: "not set"}
 	if w.Getenv("GITHUB_ACTIONS") != "" {

@@ -57,6 +57,7 @@ type Run struct {
 	Grace    time.Duration             // 0: [DefaultGrace]
 	Dir      string                    // parent of the private directory; empty: that for temporary files
 	Acquired func(*client.Lease) error // keeps the receipt of each lease; an error ends the run before it begins; nil: nobody wants receipts
+	Keep     func(context.Context)     // runs beside the command, for what the evidence hangs on; nil: there is nothing to keep
 	Tell     func(string)              // told what happens to the leases, a line at a time; may be called concurrently
 }
 
@@ -73,6 +74,7 @@ func (r Run) Do(ctx context.Context) (int, error) {
 	}
 	signals := listen()
 	defer signals.stop()
+	defer r.keep(ctx)()
 	files := &runtimeDir{parent: r.Dir}
 	defer func() { _ = files.remove() }() // what is left is private, and opens nothing once its lease has ended
 
@@ -155,6 +157,20 @@ func (r Run) acquire(ctx context.Context, signals *signals, outside []offer) (pa
 			signalled = signal
 			cancel()
 		}
+	}
+}
+
+// keep begins to keep what the evidence hangs on, and returns what ends that.
+func (r Run) keep(ctx context.Context) (end func()) {
+	if r.Keep == nil {
+		return func() {}
+	}
+	ctx, stop := context.WithCancel(ctx)
+	var kept sync.WaitGroup
+	kept.Go(func() { r.Keep(ctx) })
+	return func() {
+		stop()
+		kept.Wait()
 	}
 }
 
