@@ -80,19 +80,23 @@ func (a Alert) sentence() string {
 }
 
 // printable makes a stranger's text fit for every sink: printable ASCII, and at most most bytes. What was cut ends in
-// three dots.
+// three dots. Done twice it is the same.
 func printable(text string, most int) string {
 	const dots = "..."
 	var out strings.Builder
+	fits := 0 // bytes of out that leave room for the dots
 	for _, r := range text {
 		piece := string(r)
-		if r < ' ' || r > '~' || r == '\\' {
+		if r < ' ' || r > '~' {
 			piece = fmt.Sprintf("\\u{%x}", r)
 		}
-		if out.Len()+len(piece) > most-len(dots) {
-			return out.String() + dots
+		if out.Len()+len(piece) > most {
+			return out.String()[:fits] + dots
 		}
 		out.WriteString(piece)
+		if out.Len() <= most-len(dots) {
+			fits = out.Len()
+		}
 	}
 	return out.String()
 }

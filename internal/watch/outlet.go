@@ -33,7 +33,7 @@ type Sink struct {
 
 // Bounds of sending.
 const (
-	maxWaiting = 64               // messages that wait for one sink
+	maxWaiting = 256              // messages that wait for one sink
 	sendTime   = 10 * time.Second // for one attempt
 	maxPause   = 5 * time.Minute  // between two attempts
 	giveUp     = time.Hour        // after the first attempt
