@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -146,12 +147,12 @@ func (c *Client) discover(ctx context.Context) (*offer, error) {
 	}
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("User-Agent", c.agent)
-	status, body, response, err := c.read(ctx, request)
+	got, err := c.read(ctx, request)
 	if err != nil {
 		return nil, err
 	}
-	if status >= http.StatusInternalServerError || status == http.StatusTooManyRequests {
-		return nil, c.refusal(call{method: http.MethodGet, path: metadataPath}, response)
+	if got.status >= http.StatusInternalServerError || got.status == http.StatusTooManyRequests {
+		return nil, c.refused(call{method: http.MethodGet, path: metadataPath}, got)
 	}
 	var said struct {
 		Token      string   `json:"token_endpoint"`
@@ -159,7 +160,7 @@ func (c *Client) discover(ctx context.Context) (*offer, error) {
 		Algorithms []string `json:"dpop_signing_alg_values_supported"`
 	}
 	o := &offer{}
-	if status == http.StatusOK && json.Unmarshal(body, &said) == nil {
+	if got.status == http.StatusOK && json.Unmarshal(got.body, &said) == nil {
 		o.url, o.bound = strings.CutSuffix(said.Token, tokenPath)
 		o.bound = o.bound && slices.Contains(said.Grants, exchangeGrant) && slices.Contains(said.Algorithms, "ES256")
 	}
@@ -173,23 +174,28 @@ func (c *Client) discover(ctx context.Context) (*offer, error) {
 	return o, nil
 }
 
-// read sends a request and reads the answer, whatever its status. The body of the response is left in its place.
-func (c *Client) read(ctx context.Context, request *http.Request) (status int, body []byte, response *http.Response, err error) {
-	response, err = c.http.Do(request)
+// read sends a request and reads the answer, whatever its status.
+func (c *Client) read(ctx context.Context, request *http.Request) (answer, error) {
+	response, err := c.http.Do(request)
 	if err != nil {
 		if cause := ctx.Err(); cause != nil {
 			err = cause
 		}
-		return 0, nil, nil, fmt.Errorf("%w at %s: %w", ErrUnreachable, c.shown, unwrapURL(err))
+		return answer{}, fmt.Errorf("%w at %s: %w", ErrUnreachable, c.shown, unwrapURL(err))
 	}
 	defer response.Body.Close()
 	c.session.learn(response.Header)
-	body, err = io.ReadAll(io.LimitReader(response.Body, maxProblem))
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxProblem))
 	if err != nil {
-		return 0, nil, nil, fmt.Errorf("%w at %s: the answer broke off", ErrUnreachable, c.shown)
+		return answer{}, fmt.Errorf("%w at %s: the answer broke off", ErrUnreachable, c.shown)
 	}
-	response.Body = io.NopCloser(strings.NewReader(string(body)))
-	return response.StatusCode, body, response, nil
+	return answer{status: response.StatusCode, header: response.Header, body: body}, nil
+}
+
+// refused is the refusal of an answer that was read.
+func (c *Client) refused(k call, got answer) error {
+	return c.refusal(k, &http.Response{StatusCode: got.status, Status: fmt.Sprint(got.status, " ", http.StatusText(got.status)),
+		Header: got.header, Body: io.NopCloser(bytes.NewReader(got.body))})
 }
 
 // learn takes the server's nonce and clock from an answer.
@@ -222,19 +228,19 @@ func (c *Client) exchange(ctx context.Context, o *offer, evidence secret.Text) (
 		if err := c.prove(request, o, secret.Text{}); err != nil {
 			return nil, err
 		}
-		status, body, response, err := c.read(ctx, request)
+		got, err := c.read(ctx, request)
 		if err != nil {
 			return nil, err
 		}
-		if status == http.StatusOK {
-			return c.session.take(c.shown, body)
+		if got.status == http.StatusOK {
+			return c.session.take(c.shown, got.body)
 		}
 		var refused api.OAuthError
-		if json.Unmarshal(body, &refused) != nil || refused.Code == "" {
-			return nil, c.refusal(call{method: http.MethodPost, path: tokenPath}, response)
+		if json.Unmarshal(got.body, &refused) != nil || refused.Code == "" {
+			return nil, c.refused(call{method: http.MethodPost, path: tokenPath}, got)
 		}
 		if refused.Code != "use_dpop_nonce" || attempt > 1 {
-			return nil, problemOf(refused, response)
+			return nil, problemOf(refused, got)
 		}
 	}
 }
@@ -254,16 +260,16 @@ func (s *session) take(server string, body []byte) (*access, error) {
 }
 
 // problemOf is a refusal of the token endpoint as other calls are refused.
-func problemOf(e api.OAuthError, response *http.Response) error {
-	p := &api.Problem{Status: response.StatusCode, Code: e.Kind, Title: "the evidence was not exchanged", Detail: e.Description,
-		DecisionID: e.DecisionID, Instance: response.Header.Get(api.HeaderRequest)}
-	switch {
-	case p.Code == "":
+func problemOf(e api.OAuthError, got answer) error {
+	p := &api.Problem{Status: got.status, Code: e.Kind, Title: "the evidence was not exchanged", Detail: e.Description,
+		DecisionID: e.DecisionID, Instance: got.header.Get(api.HeaderRequest)}
+	switch p.Code {
+	case "":
 		p.Code = e.Code
-	case p.Code == "unauthenticated":
+	case "unauthenticated":
 		p.Status = http.StatusUnauthorized
 	}
-	p.RetryAfter, _ = strconv.Atoi(response.Header.Get("Retry-After")) // 0 where it says none
+	p.RetryAfter, _ = strconv.Atoi(got.header.Get("Retry-After")) // 0 where it says none
 	return p
 }
 

@@ -104,11 +104,11 @@ func TestEvidenceIsShownOnceToAServerThatGivesAccessTokens(t *testing.T) {
 		if o.exchanges != 1 || o.evidence[0] != "evi.den.ce" {
 			t.Errorf("%d exchanges of %v", o.exchanges, o.evidence)
 		}
-		time.Sleep(10 * time.Minute) // in the bubble: the nonce is too old now
+		<-time.After(10 * time.Minute) // in the bubble: the nonce is too old now
 		if s, err := c.Status(t.Context()); err != nil || s.Version != "at1" {
 			t.Errorf("after the nonce's life: %+v, %v", s, err)
 		}
-		time.Sleep(25 * time.Minute)
+		<-time.After(25 * time.Minute)
 		if s, err := c.Status(t.Context()); err != nil || s.Version != "at2" {
 			t.Errorf("after half of the token's life: %+v, %v", s, err)
 		}
@@ -123,7 +123,7 @@ func TestAFreshTokenIsAskedForWhereAnOldOneMayBeTheReason(t *testing.T) {
 			if _, err := c.Status(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(2 * time.Minute)
+			<-time.After(2 * time.Minute)
 			old := fmt.Sprint("at", o.exchanges)
 			o.refuse = func(_ *http.Request, token string) *api.Problem {
 				if token == old {
