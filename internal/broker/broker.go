@@ -81,6 +81,9 @@ type View struct {
 type Verifier interface {
 	identity.Verifier
 	identity.CertificateVerifier
+	// Relied tells for how long an issuer's word may be relied on after it was asked, where it can take it back before
+	// its evidence expires; zero where it cannot. No access token lives longer.
+	Relied(issuerURL string) time.Duration
 }
 
 // recognise returns the principal under the name that this view has for its issuer, and false when it has none: names
@@ -223,8 +226,5 @@ func (b *Broker) Run(ctx context.Context) error {
 		b.exchanges.forget(time.Now())
 		b.reports.forget(time.Now())
 		b.strangers.forget(time.Now())
-		if err := b.sweepDevices(ctx); err != nil {
-			b.log.Error("end what is left of devices that are gone", "err", err)
-		}
 	}
 }

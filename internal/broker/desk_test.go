@@ -216,6 +216,9 @@ type workloads struct {
 // shown is a token as evidence.
 func shown(token secret.Text) broker.Evidence { return broker.Evidence{Token: token} }
 
+// Relied implements [broker.Verifier].
+func (w *workloads) Relied(string) time.Duration { return 0 }
+
 // VerifyCertificate implements [identity.CertificateVerifier].
 func (w *workloads) VerifyCertificate(context.Context, []*x509.Certificate) (identity.Principal, error) {
 	return identity.Principal{}, identity.ErrRejected

@@ -376,6 +376,9 @@ func (b *Broker) endDevice(ctx context.Context, d store.Device) error {
 	return b.store.Update(ctx, func(tx *store.Tx) error { return tx.EndDevice(d.IssuerURL, d.Name, b.clock.Now()) })
 }
 
+// devices is the review that looks for devices that count no more.
+func (r *reviews) devices(ctx context.Context, _ *View) error { return r.broker.sweepDevices(ctx) }
+
 // sweepDevices ends the leases of devices whose term is over, and what a crash left of those that were removed; and it
 // forgets devices that are gone for long.
 func (b *Broker) sweepDevices(ctx context.Context) error {

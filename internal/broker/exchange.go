@@ -65,7 +65,7 @@ type exchange struct {
 	view      *View
 	principal identity.Principal
 	held      accesstoken.Possession
-	until     time.Time // when the first of the access tokens that it came with expires; zero: it came with none
+	until     time.Time // no token that it gives lives longer: what it came with may not be relied on; zero: no such bound
 	dues      []due
 }
 
@@ -130,7 +130,17 @@ func (b *Broker) party(ctx context.Context, x *exchange, who Party, evidence Evi
 		return p, &PartyError{who, err}
 	}
 	x.dues = append(x.dues, dues...)
+	if relied := x.view.Verifier.Relied(p.IssuerURL); relied != 0 {
+		x.before(b.clock.Now().Add(relied))
+	}
 	return p, nil
+}
+
+// before bounds the life of the access token that the exchange may give.
+func (x *exchange) before(t time.Time) {
+	if x.until.IsZero() || t.Before(x.until) {
+		x.until = t
+	}
 }
 
 func (b *Broker) partyByAccess(ctx context.Context, x *exchange, who Party, evidence Evidence) (p identity.Principal, err error) {
@@ -148,9 +158,7 @@ func (b *Broker) partyByAccess(ctx context.Context, x *exchange, who Party, evid
 	if x.held.Binding != token.Binding {
 		return p, &PartyError{who, b.unproven(op, &accesstoken.Refusal{Code: accesstoken.InvalidToken, Text: "the access token is bound to another key"})}
 	}
-	if x.until.IsZero() || token.ExpiresAt.Before(x.until) {
-		x.until = token.ExpiresAt
-	}
+	x.before(token.ExpiresAt)
 	x.dues = append(x.dues, revocation(token))
 	if p, err = b.known(x.view, token); err != nil {
 		return p, &PartyError{who, err}

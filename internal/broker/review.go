@@ -66,6 +66,7 @@ func (b *Broker) runReviews(ctx context.Context) {
 		{b.changed, reviewEvery, (*reviews).postures},
 		{b.activated, reviewEvery, (*reviews).policies},
 		{nil, timeEvery, (*reviews).times},
+		{nil, reviewEvery, (*reviews).devices},
 	} {
 		loops.Go(func() { (&reviews{broker: b}).loop(ctx, loop.wake, loop.every, loop.round) })
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/daypass/daypass/identity/kubernetes"
 	"github.com/daypass/daypass/identity/oidc"
@@ -45,6 +46,9 @@ func kubernetesIssuerFiles(issuer access.Issuer) (named []reference, err error) 
 	return named, err
 }
 
+// reviewRelied is how long the review of a token counts: the pod may be gone by then, and an access token does not know.
+const reviewRelied = time.Minute
+
 func openKubernetesIssuer(order issuerOrder) (openIssuer, error) {
 	issuer := order.config
 	settings, err := readKubernetesIssuer(issuer)
@@ -74,7 +78,11 @@ func openKubernetesIssuer(order issuerOrder) (openIssuer, error) {
 		return openIssuer{}, err
 	}
 	v, err := kubernetes.New(kubernetes.Config{Name: issuer.Name, Audience: cfg.Audience, Tokens: tokens, API: api})
-	return openIssuer{tokens: v, run: tokens.Run, status: tokens.Status}, err
+	opened := openIssuer{tokens: v, run: tokens.Run, status: tokens.Status}
+	if api != nil {
+		opened.relied = reviewRelied
+	}
+	return opened, err
 }
 
 // connectCluster returns a connection with a token from a file, which is read for each request: clusters replace the

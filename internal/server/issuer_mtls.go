@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/daypass/daypass/identity/mtls"
 	"github.com/daypass/daypass/internal/access"
@@ -60,6 +61,9 @@ func mtlsIssuers() issuerKind {
 	}
 }
 
+// certificateRelied is how long a certificate counts that was looked at: its authority may revoke it, or it may expire.
+const certificateRelied = 5 * time.Minute
+
 func openMTLS(order issuerOrder) (openIssuer, error) {
 	settings, err := readIssuer[MTLSIssuer](order.config)
 	if err != nil {
@@ -73,5 +77,5 @@ func openMTLS(order issuerOrder) (openIssuer, error) {
 		cfg.Revocations = func() ([]byte, error) { return order.secrets.read(file) }
 	}
 	v, err := mtls.New(cfg)
-	return openIssuer{certificates: v}, err
+	return openIssuer{certificates: v, relied: certificateRelied}, err
 }

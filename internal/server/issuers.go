@@ -62,6 +62,7 @@ type openIssuer struct {
 	certificates identity.CertificateVerifier // nil: the issuer has none
 	run          func(context.Context) error  // keeps its keys fresh until the context ends; nil where that is nothing to do
 	status       func() oidc.Status           // of its keys; nil where it has none of its own
+	relied       time.Duration                // how long its word counts that it can take back; zero: it cannot
 }
 
 // issuerKinds are the kinds of issuers beside oidc. This is the one place that names them.
@@ -311,6 +312,14 @@ func (v *verifiers) claimed(token secret.Text) ([]string, error) {
 		}
 	}
 	return claimedIssuers(text)
+}
+
+// Relied implements [broker.Verifier].
+func (v *verifiers) Relied(issuerURL string) time.Duration {
+	if used := v.byURL[issuerURL]; used != nil {
+		return used.relied
+	}
+	return 0
 }
 
 // VerifyCertificate implements [identity.CertificateVerifier]. The issuers are asked one after the other: a chain

@@ -87,6 +87,10 @@ func TestATokenIsBoundToTheCertificateThatItsHolderShows(t *testing.T) {
 		if got.TokenType != "Bearer" || got.AccessToken == "" {
 			t.Fatalf("%s: %s", name, text)
 		}
+		// The authority may take a certificate back, and nobody an SVID.
+		if most := map[string]int64{"by its certificate": 300, "by a JWT-SVID": 3600}[name]; got.ExpiresIn > most || got.ExpiresIn < most-10 {
+			t.Errorf("%s: it lives for %d s, want about %d", name, got.ExpiresIn, most)
+		}
 		for who, c := range map[string]struct {
 			caller
 			scheme string
