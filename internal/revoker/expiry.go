@@ -3,7 +3,6 @@ package revoker
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/daypass/daypass/internal/lease"
@@ -55,58 +54,94 @@ func (r *Revoker) expirePage(ctx context.Context) (next time.Duration, err error
 	return 0, r.end(ctx, expired, lease.Expired)
 }
 
-// end moves leases to revoking for a reason, a share at a time, and wakes their targets' queues. Leases that ended
+// The ends of very many leases are recorded in batches of about so long: who comes to the store meanwhile waits for one.
+const (
+	batchTime  = 5 * time.Millisecond
+	firstEnds  = 64
+	fewestEnds = 16
+	mostEnds   = 128
+)
+
+// end moves leases to revoking for a reason, a batch at a time, and wakes their targets' queues. Leases that ended
 // meanwhile are left as they are.
 func (r *Revoker) end(ctx context.Context, leases []store.Lease, reason lease.Reason) error {
-	for some := range slices.Chunk(leases, share) {
-		if err := r.endSome(ctx, some, reason); err != nil {
+	for size := firstEnds; len(leases) > 0; {
+		size = min(size, len(leases))
+		took, err := r.endSome(ctx, leases[:size], reason)
+		if err != nil {
 			return err
 		}
+		leases = leases[size:]
+		// Half of the difference, so that one slow batch is not taken for the rule.
+		right := int(float64(size) * float64(batchTime) / float64(max(took, time.Microsecond)))
+		size = min(max((size+right)/2, fewestEnds), mostEnds)
 	}
 	return nil
 }
 
-func (r *Revoker) endSome(ctx context.Context, leases []store.Lease, reason lease.Reason) error {
+// endSome ends a batch, and returns how long it took the store.
+func (r *Revoker) endSome(ctx context.Context, leases []store.Lease, reason lease.Reason) (took time.Duration, err error) {
+	fates := r.fates(ctx, leases, reason)
+	begun := time.Now()
 	now := r.clock.Now()
-	ended := map[string]int{}
-	err := r.store.Update(ctx, func(tx *store.Tx) error {
-		clear(ended) // the store may run this again
+	var moved []store.Lease
+	err = r.store.UpdateLater(ctx, func(tx *store.Tx) error {
+		moved = moved[:0] // the store may run this again
 		for _, l := range leases {
-			moved, err := moveSeen(tx, l, lease.Ended, store.Why{Reason: reason, Now: now}, func(l store.Lease) bool { return stillDue(l, reason, now) })
+			why := store.Why{Reason: reason, Now: now}
+			events := []lease.Event{lease.Ended}
+			switch fate, asked := fates[l.ID]; {
+			case asked && fate.dead():
+				events = append(events, lease.Proved)
+			case asked:
+				why.Next, why.Error = fate.again, fate.lives.Error()
+			}
+			ended, ok, err := moveSeen(tx, l, why, func(l store.Lease) bool { return stillDue(l, reason, now) }, events...)
 			if err != nil {
 				return err
 			}
-			if moved {
-				ended[l.Target]++
+			if ok {
+				moved = append(moved, ended)
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		r.ended(moved, reason)
 	}
-	for name, n := range ended {
-		r.figures.ended.WithLabelValues(string(reason)).Add(float64(n))
-		r.Wake(name)
-	}
-	return nil
+	return time.Since(begun), err
 }
 
-// moveSeen moves a lease as it was read a moment ago, if it is one that the move is for. It is read again only where
-// it has changed since: of a hundred thousand that end at once that is none, and to read is half of the work.
-func moveSeen(tx *store.Tx, l store.Lease, e lease.Event, why store.Why, wanted func(store.Lease) bool) (moved bool, err error) {
-	if !wanted(l) {
-		return false, nil
+// ended tells everybody of leases that ended.
+func (r *Revoker) ended(leases []store.Lease, reason lease.Reason) {
+	woken := map[string]bool{}
+	for _, l := range leases {
+		r.figures.ended.WithLabelValues(string(reason)).Inc()
+		if l.State == lease.Revoked {
+			r.proved(l)
+		} else if !woken[l.Target] {
+			woken[l.Target] = true
+			r.Wake(l.Target)
+		}
 	}
-	_, err = tx.Move(&l, e, why)
+}
+
+// moveSeen moves a lease as it was read a moment ago, if it is one that the move is for, and returns it as it then is.
+// It is read again only where it has changed since: of a hundred thousand that end at once that is none, and to read is
+// half of the work. Then only the first event holds: the others were asked for about the lease as it was.
+func moveSeen(tx *store.Tx, l store.Lease, why store.Why, wanted func(store.Lease) bool, events ...lease.Event) (store.Lease, bool, error) {
+	if !wanted(l) {
+		return l, false, nil
+	}
+	_, err := tx.MoveAll(&l, why, events...)
 	if !errors.Is(err, store.ErrStale) {
-		return err == nil, err
+		return l, err == nil, err
 	}
 	if l, err = tx.Lease(l.ID); err != nil || !wanted(l) {
-		return false, err
+		return l, false, err
 	}
-	_, err = tx.Move(&l, e, why)
-	return err == nil, err
+	_, err = tx.Move(&l, events[0], why)
+	return l, err == nil, err
 }
 
 // stillDue reports whether a lease read a moment ago is still to be ended: it may have been renewed or ended.

@@ -15,7 +15,6 @@ import (
 
 const (
 	page        = 512              // leases read from the store at once
-	share       = 64               // records that are in the store's queue at once, so that requests wait for few of them
 	revokeTime  = 30 * time.Second // how long one call to a target may take
 	recordTime  = 30 * time.Second // how long a record of it may wait for the store
 	firstRetry  = time.Second
@@ -108,7 +107,7 @@ func (q *queue) read(ctx context.Context, inFlight map[lease.ID]bool) (next time
 
 // hold puts a lease off, which is no failed attempt.
 func (q *queue) hold(ctx context.Context, l store.Lease, until time.Time, why string) {
-	err := q.revoker.record(ctx, func(tx *store.Tx) error { return tx.Retry(l.ID, l.Attempt, until, why) })
+	err := q.revoker.store.UpdateLater(ctx, func(tx *store.Tx) error { return tx.Retry(l.ID, l.Attempt, until, why) })
 	if err != nil && !fault.Is(err, fault.Conflict) {
 		q.revoker.log.Error("hold a revocation back", "lease", l.ID, "target", q.member.name, "err", err)
 	}
@@ -181,7 +180,7 @@ func (q *queue) attempt(ctx context.Context, l store.Lease) {
 	ctx, cancel := context.WithTimeout(ctx, recordTime)
 	defer cancel()
 	if unexpired, lives := errors.AsType[*target.UnexpiredError](err); lives {
-		q.hold(ctx, l, q.askAgain(unexpired.Until), unexpired.Error())
+		q.hold(ctx, l, q.revoker.askAgain(unexpired.Until), unexpired.Error())
 		return
 	}
 	if err != nil {
@@ -193,8 +192,8 @@ func (q *queue) attempt(ctx context.Context, l store.Lease) {
 
 // askAgain is when to ask again about a credential that lives until a time. A target that is wrong about it is asked
 // again all the same.
-func (q *queue) askAgain(until time.Time) time.Time {
-	now := q.revoker.clock.Now()
+func (r *Revoker) askAgain(until time.Time) time.Time {
+	now := r.clock.Now()
 	if soonest := now.Add(firstRetry); until.Before(soonest) {
 		return soonest
 	}
@@ -224,17 +223,23 @@ func (q *queue) call(ctx context.Context, l store.Lease) error {
 // again later: the target is asked twice, the promise is kept.
 func (q *queue) prove(ctx context.Context, l store.Lease) {
 	now := q.revoker.clock.Now()
-	err := q.revoker.record(ctx, func(tx *store.Tx) error {
-		_, err := moveSeen(tx, l, lease.Proved, store.Why{Now: now}, func(l store.Lease) bool { return l.State != lease.Revoked })
+	var dead store.Lease
+	err := q.revoker.store.UpdateLater(ctx, func(tx *store.Tx) (err error) {
+		dead, _, err = moveSeen(tx, l, store.Why{Now: now}, func(l store.Lease) bool { return l.State != lease.Revoked }, lease.Proved)
 		return err
 	})
 	if err != nil {
 		q.revoker.log.Error("record the death of a credential", "lease", l.ID, "target", q.member.name, "err", err)
 		return
 	}
-	q.revoker.figures.revocations.WithLabelValues(q.member.name, "proved").Inc()
-	q.revoker.figures.revocationAge.WithLabelValues(q.member.name).Observe(now.Sub(l.EndedAt).Seconds())
-	q.revoker.announce(l.ID)
+	q.revoker.proved(dead)
+}
+
+// proved tells everybody of a death that is recorded.
+func (r *Revoker) proved(l store.Lease) {
+	r.figures.revocations.WithLabelValues(l.Target, "proved").Inc()
+	r.figures.revocationAge.WithLabelValues(l.Target).Observe(l.RevokedAt.Sub(l.EndedAt).Seconds())
+	r.announce(l.ID)
 }
 
 // postpone records a failed attempt. There is no last attempt.
@@ -247,7 +252,7 @@ func (q *queue) postpone(ctx context.Context, l store.Lease, cause error) {
 		level = q.revoker.log.Warn
 	}
 	level("a revocation must be tried again", "lease", l.ID, "target", q.member.name, "attempt", attempt, "next", next, "err", cause)
-	err := q.revoker.record(ctx, func(tx *store.Tx) error { return tx.Retry(l.ID, attempt, next, cause.Error()) })
+	err := q.revoker.store.UpdateLater(ctx, func(tx *store.Tx) error { return tx.Retry(l.ID, attempt, next, cause.Error()) })
 	if err != nil && !fault.Is(err, fault.Conflict) {
 		q.revoker.log.Error("record a failed revocation", "lease", l.ID, "target", q.member.name, "err", err)
 	}

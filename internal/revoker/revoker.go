@@ -5,7 +5,7 @@
 // that fails is tried again, later and later, until the target confirms. Each target has a queue, a budget and a
 // circuit breaker of its own, so that one sick target cannot keep the others waiting.
 //
-//	expire    active leases whose time is up        → revoking
+//	expire    active leases whose time is up        → revoking, and revoked where the credential has ended by itself
 //	enforce   leases that a lock or a crash ends    → revoking
 //	queue     revoking → target.Revoke → proof      → revoked
 //	sweep     target list against store: strays destroyed, missing ones noted
@@ -50,7 +50,6 @@ type Revoker struct {
 
 	expire  chan struct{} // wakes the expirer; buffered, so that a wake is never lost
 	enforce chan struct{} // wakes the enforcer
-	records chan struct{} // one for each record that is in the store's queue
 	claims  claims
 
 	mu      sync.Mutex // guards the fields below
@@ -72,7 +71,6 @@ func New(cfg Config) *Revoker {
 		figures:    newFigures(),
 		expire:     make(chan struct{}, 1),
 		enforce:    make(chan struct{}, 1),
-		records:    make(chan struct{}, share),
 		queues:     map[string]*queue{},
 		waiters:    map[lease.ID][]chan struct{}{},
 		claims:     claims{until: map[string]time.Time{}, changed: make(chan struct{})},
@@ -153,18 +151,6 @@ func (r *Revoker) WakeExpiry(at time.Time) {
 
 // Enforce tells the enforcer that a lock was placed or an issuer was withdrawn.
 func (r *Revoker) Enforce() { signal(r.enforce) }
-
-// record writes to the store about one of perhaps very many leases. Only a share of all such records is in the store's
-// queue at a time: a request that comes behind them waits for those, and not for a whole storm.
-func (r *Revoker) record(ctx context.Context, fn func(*store.Tx) error) error {
-	select {
-	case r.records <- struct{}{}:
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	defer func() { <-r.records }()
-	return r.store.Update(ctx, fn)
-}
 
 // signal wakes a loop; one pending wake is as good as many.
 func signal(c chan struct{}) {

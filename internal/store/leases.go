@@ -57,7 +57,8 @@ type Lease struct {
 type Why struct {
 	Reason lease.Reason // of the end; only with [lease.Ended]
 	Now    time.Time
-	Error  string // what went wrong, where the end is a failure; no secrets
+	Error  string    // what went wrong, where the end is a failure; no secrets
+	Next   time.Time // when to revoke it for the first time, at once where it is zero; only with [lease.Ended]
 }
 
 const leaseColumns = `seq, id, state, reason, role, target, issuer, issuer_url, subject, claims, run, decision,
@@ -125,8 +126,8 @@ func (tx *Tx) InsertLease(l *Lease) (leaf []byte, err error) {
 const (
 	moveActive = `update leases set state = 'active', revocation = $3, expires_at = $4, native_until = $5, wake = $4,
 		entry = $6, version = version + 1 where id = $1 and version = $2`
-	moveRevoking = `update leases set state = 'revoking', reason = $3, ended_at = $4, wake = $4, last_error = $5,
-		attempt = 0, entry = $6, version = version + 1 where id = $1 and version = $2`
+	moveRevoking = `update leases set state = 'revoking', reason = $3, ended_at = $4, last_error = $5, attempt = 0,
+		entry = $6, wake = $7, version = version + 1 where id = $1 and version = $2`
 	moveRevoked = `update leases set state = 'revoked', revoked_at = $3, wake = $3, live = 0, last_error = '',
 		entry = $4, version = version + 1 where id = $1 and version = $2`
 	moveDead = `update leases set state = 'revoked', reason = $3, ended_at = $4, revoked_at = $4, wake = $4, live = 0,
@@ -191,7 +192,10 @@ func (l *Lease) apply(e lease.Event, why Why) (err error) {
 		if why.Reason == "" {
 			return errors.New("a lease that ends needs a reason")
 		}
-		l.Reason, l.EndedAt, l.NextAttempt, l.Attempt, l.LastError = why.Reason, why.Now, why.Now, 0, why.Error
+		l.Reason, l.EndedAt, l.NextAttempt, l.Attempt, l.LastError = why.Reason, why.Now, why.Next, 0, why.Error
+		if why.Next.IsZero() {
+			l.NextAttempt = why.Now
+		}
 	case lease.Revoked:
 		l.RevokedAt, l.NextAttempt, l.LastError = why.Now, time.Time{}, ""
 	}
@@ -216,7 +220,8 @@ func (tx *Tx) writeMove(from, to *Lease) (changed bool, err error) {
 	case to.State == lease.Active:
 		return tx.change(moveActive, id, version, to.Revocation, micros(to.ExpiresAt), micros(to.NativeUntil), to.entry)
 	case to.State == lease.Revoking:
-		return tx.change(moveRevoking, id, version, string(to.Reason), micros(to.EndedAt), to.LastError, to.entry)
+		return tx.change(moveRevoking, id, version, string(to.Reason), micros(to.EndedAt), to.LastError, to.entry,
+			micros(to.NextAttempt))
 	case from.State == lease.Revoking:
 		return tx.change(moveRevoked, id, version, micros(to.RevokedAt), to.entry)
 	default:

@@ -82,6 +82,7 @@ func newStore(d Dialect, opt Options) *Store {
 		next:    opt.NextSigner,
 		told:    opt.Committed,
 		queue:   make(chan *mutation, opt.Queue),
+		later:   make(chan *mutation, laterGroup),
 		readers: make(chan *session, readerCount),
 		stopped: make(chan struct{}),
 		closed:  make(chan struct{}),

@@ -74,6 +74,7 @@ type Store struct {
 	epoch    atomic.Int64
 
 	queue   chan *mutation
+	later   chan *mutation // of UpdateLater
 	readers chan *session
 	running atomic.Bool
 	stopped chan struct{} // closed when Run has ended and nothing more will be answered
@@ -87,6 +88,7 @@ type Store struct {
 const (
 	defaultQueue = 4096
 	maxGroup     = 512
+	laterGroup   = 32 // of UpdateLater: what comes meanwhile waits for no more
 	readerCount  = 4
 )
 
@@ -113,7 +115,7 @@ func (s *Store) Boot() int64 { return s.boot.Load() }
 func (s *Store) Epoch() int64 { return s.epoch.Load() }
 
 // Waiting is how many updates are queued.
-func (s *Store) Waiting() int { return len(s.queue) }
+func (s *Store) Waiting() int { return len(s.queue) + len(s.later) }
 
 // Close gives up the connections and the ownership of the store. Call it once, after Run has returned.
 func (s *Store) Close() error {
@@ -125,7 +127,8 @@ func (s *Store) Close() error {
 	return s.dialect.Close()
 }
 
-// View runs fn on a snapshot. Its Tx reads only and ends with fn; fn must not keep it.
+// View runs fn on a snapshot. Its Tx reads only and ends with fn; fn must not keep it. Where the database fails it
+// meanwhile, an internal error of fn is [fault.StoreUnavailable]: it goes away by trying again.
 func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
 	var reader *session
 	select {
@@ -148,7 +151,11 @@ func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
 			reader.close()
 		}
 	}()
-	return fn(tx)
+	err := fn(tx)
+	if tx.lost && fault.Is(err, fault.Internal) {
+		return unavailable("read the store", err)
+	}
+	return err
 }
 
 func (s *Store) beginView(ctx context.Context, reader *session) error {

@@ -21,6 +21,7 @@ type Tx struct {
 	session *session
 	group   *group // nil in a View
 	dirty   bool   // a statement that writes was sent
+	lost    bool   // a View's database failed, and not its statement
 	// commitment of the decision put last, for the entry of the lease that it allowed
 	decided   string
 	committed [32]byte
@@ -72,10 +73,19 @@ func (tx *Tx) oneRowAside(text string, args []any, read func(scan func(...any) e
 	if err == nil {
 		err = read(stmt.QueryRowContext(tx.ctx, plain(args)...).Scan)
 	}
-	if err != nil && !errors.Is(err, sql.ErrNoRows) && tx.group != nil {
-		tx.group.note(err)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		tx.note(err)
 	}
 	return err
+}
+
+// note remembers what an error says of the transaction.
+func (tx *Tx) note(err error) {
+	if tx.group != nil {
+		tx.group.note(err)
+		return
+	}
+	tx.lost = tx.lost || tx.store.dialect.Classify(err) != Refused
 }
 
 // each calls scan for every row. scan must not use the transaction: the statement is still open.
@@ -84,8 +94,8 @@ func (tx *Tx) each(text string, args []any, scan func(*sql.Rows) error) (err err
 		return err
 	}
 	defer func() {
-		if err != nil && tx.group != nil {
-			tx.group.note(err)
+		if err != nil {
+			tx.note(err)
 		}
 	}()
 	stmt, err := tx.session.prepare(tx.ctx, text)

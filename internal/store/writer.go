@@ -61,6 +61,27 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 	default:
 		return &fault.Error{Op: op, Kind: fault.TooMany, Public: "too many requests are waiting", RetryAfter: time.Second}
 	}
+	return s.await(ctx, op, m)
+}
+
+// UpdateLater is [Store.Update] for one of very many changes that nobody waits for, such as the ends of leases. These
+// have a queue of their own, which waits for room instead of refusing. The writer takes from the two in turn, and of
+// this one few at a time, so that who comes to the other waits for few of them, however many there are.
+func (s *Store) UpdateLater(ctx context.Context, fn func(*Tx) error) error {
+	const op = "update the store"
+	m := &mutation{fn: fn, done: make(chan error, 1)}
+	select {
+	case s.later <- m:
+	case <-ctx.Done():
+		return unavailable(op, ctx.Err())
+	case <-s.stopped:
+		return unavailable(op, errStopped)
+	}
+	return s.await(ctx, op, m)
+}
+
+// await waits for the outcome of a mutation that is queued.
+func (s *Store) await(ctx context.Context, op string, m *mutation) error {
 	select {
 	case err := <-m.done:
 		return err
@@ -86,42 +107,72 @@ func (s *Store) Run(ctx context.Context) error {
 	group := make([]*mutation, 0, maxGroup)
 	beat, stop := s.writer.heartbeat()
 	defer stop()
+	last := s.later // the queue that the last group came from
 	for {
-		var first *mutation
-		select {
-		case first = <-s.queue:
-		case <-beat:
-			first = &mutation{fn: showLife, done: make(chan error, 1)}
-		case <-s.writer.roomCheck():
-			s.writer.takeRoom()
-			continue
-		case <-ctx.Done():
+		first, from := s.pick(last)
+		if first == nil {
 			select {
 			case first = <-s.queue:
-			default:
-				return s.writer.leave()
+				from = s.queue
+			case first = <-s.later:
+				from = s.later
+			case <-beat:
+				first, from = &mutation{fn: showLife, done: make(chan error, 1)}, s.queue
+			case <-s.writer.roomCheck():
+				s.writer.takeRoom()
+				continue
+			case <-ctx.Done():
+				if first, from = s.pick(last); first == nil {
+					return s.writer.leave()
+				}
 			}
 		}
-		group = s.collect(group[:0], first)
+		last = from
+		group = s.collect(group[:0], first, from)
 		if err := s.writer.process(group); err != nil {
 			return err
+		}
+		select { // also where there is always something queued
+		case <-s.writer.roomCheck():
+			s.writer.takeRoom()
+		default:
 		}
 	}
 }
 
+// pick takes what is queued, first from the queue that it was not taken from last.
+func (s *Store) pick(last chan *mutation) (m *mutation, from chan *mutation) {
+	queues := [2]chan *mutation{s.queue, s.later}
+	if last == s.queue {
+		queues = [2]chan *mutation{s.later, s.queue}
+	}
+	for _, from := range queues {
+		select {
+		case m = <-from:
+			return m, from
+		default:
+		}
+	}
+	return nil, nil
+}
+
 // collect takes what is queued. It lets other goroutines run once: those that the last group has just released
 // are about to ask again, and without them every second group would hold one mutation.
-func (s *Store) collect(group []*mutation, first *mutation) []*mutation {
+func (s *Store) collect(group []*mutation, first *mutation, from chan *mutation) []*mutation {
+	most := maxGroup
+	if from == s.later {
+		most = laterGroup
+	}
 	runtime.Gosched()
 	for m := first; ; {
 		if m.state.CompareAndSwap(waiting, taken) {
 			group = append(group, m)
 		}
-		if len(group) == maxGroup {
+		if len(group) == most {
 			return group
 		}
 		select {
-		case m = <-s.queue:
+		case m = <-from:
 		default:
 			return group
 		}

@@ -107,6 +107,41 @@ func testUnknown(t *testing.T, db Database) {
 	}
 }
 
+// testLostView: a connection breaks in the middle of a read. To try again is right, and works.
+func testLostView(t *testing.T, db Database) {
+	faults := &Faults{}
+	s := Serve(t, db, faults.Wrap)
+	l := Insert(t, s.Store, NewLease("reader", "db"))[0]
+	for name, read := range map[string]func(*store.Tx) error{
+		"of one row":     func(tx *store.Tx) error { _, err := tx.Lease(l.ID); return err },
+		"of many rows":   func(tx *store.Tx) error { _, _, err := tx.Leases(store.Filter{}, "", 10); return err },
+		"of another's":   func(tx *store.Tx) error { _, err := tx.LedgerSize(); return err },
+		"passed on bare": func(tx *store.Tx) error { _, err := tx.Checkpoint(); return errors.Unwrap(err) },
+	} {
+		for _, fate := range []Fault{NotDone, DoneLost} {
+			faults.Decide(func(text string) Fault {
+				if strings.HasPrefix(text, "select") {
+					return fate
+				}
+				return None
+			})
+			if err := s.View(t.Context(), read); !fault.Is(err, fault.StoreUnavailable) || !errors.Is(err, ErrInjected) {
+				t.Errorf("a read %s, fault %d: %v", name, fate, err)
+			}
+			faults.Decide(nil)
+			if err := s.View(t.Context(), read); err != nil {
+				t.Errorf("a read %s after fault %d: %v", name, fate, err)
+			}
+		}
+	}
+	// What fn itself has to say stays what it is.
+	boom := fault.New(fault.Denied, "read", "no")
+	faults.Decide(func(text string) Fault { return map[bool]Fault{true: NotDone}[strings.HasPrefix(text, "select")] })
+	wantKind(t, s.View(t.Context(), func(tx *store.Tx) error { _, _ = tx.Lease(l.ID); return boom }), fault.Denied)
+	faults.Decide(nil)
+	wantKind(t, s.View(t.Context(), func(tx *store.Tx) error { _, err := tx.Lease("none"); return err }), fault.NotFound)
+}
+
 // testSettled: whoever can be asked is asked, and nobody stops.
 func testSettled(t *testing.T, db Database) {
 	faults := &Faults{}

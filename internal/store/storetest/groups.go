@@ -155,3 +155,50 @@ func oneLife(ctx context.Context, s *store.Store, l store.Lease, steps int) erro
 	}
 	return nil
 }
+
+// testLater: of very many changes that can wait, few come before one that cannot, and all come in the end.
+func testLater(t *testing.T, db Database) {
+	const many = 300
+	s := Serve(t, db, nil)
+	entered, queued := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_ = s.Update(t.Context(), func(*store.Tx) error {
+			once.Do(func() { close(entered); <-queued })
+			return nil
+		})
+	})
+	<-entered
+	done, before := 0, -1 // of the writer
+	for range many {
+		wg.Go(func() {
+			if err := s.UpdateLater(t.Context(), func(tx *store.Tx) error { done++; return tx.Probe() }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	waiting := 0
+	for s.Waiting() > waiting || s.Waiting() == 0 { // until there is no room
+		waiting = s.Waiting()
+		runtime.Gosched()
+	}
+	wg.Go(func() {
+		if err := s.Update(t.Context(), func(tx *store.Tx) error { before = done; return tx.Probe() }); err != nil {
+			t.Error(err)
+		}
+	})
+	for s.Waiting() < waiting+1 {
+		runtime.Gosched()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	wantKind(t, s.UpdateLater(ctx, func(*store.Tx) error { t.Error("it ran"); return nil }), fault.StoreUnavailable)
+	close(queued)
+	wg.Wait()
+	if before < 0 || before > 64 || done != many {
+		t.Errorf("%d came before the one that could not wait, and %d in all", before, done)
+	}
+	check(t, s.Stop())
+	wantKind(t, s.UpdateLater(t.Context(), func(*store.Tx) error { return nil }), fault.StoreUnavailable)
+}
