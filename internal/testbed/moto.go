@@ -31,10 +31,13 @@ type Moto struct {
 	server *process
 }
 
+// AWSToolsPath finds the directory of [AWSTools], whose bin holds aws.
+func AWSToolsPath() (string, error) { return cached(AWSTools, "complete", "scripts/install-aws") }
+
 // OwnMoto starts an empty account for one test, and stops it with the test.
 func OwnMoto(t testing.TB) *Moto {
 	t.Helper()
-	tools, err := cached(AWSTools, "complete", "scripts/install-aws")
+	tools, err := AWSToolsPath()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +115,7 @@ func (m *Moto) do(ctx context.Context, method, path, body string) error {
 // AWS runs the official AWS CLI with these variables and nothing else of ours, and returns what it printed.
 func AWS(ctx context.Context, t testing.TB, environment []string, args ...string) (string, error) {
 	t.Helper()
-	tools, err := cached(AWSTools, "complete", "scripts/install-aws")
+	tools, err := AWSToolsPath()
 	if err != nil {
 		t.Fatal(err)
 	}

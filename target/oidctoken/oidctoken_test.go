@@ -159,7 +159,7 @@ func TestRightsThatCannotBeMeantAreRefused(t *testing.T) {
 		"claims.number": {Audience: service, Claims: map[string]any{"number": 1.5}},
 	} {
 		err := r.Validate()
-		field, ok := errors.AsType[*oidctoken.FieldError](err)
+		field, ok := errors.AsType[*target.FieldError](err)
 		if !ok || field.Field() != name {
 			t.Errorf("%s: got %v", name, err)
 		}
@@ -169,7 +169,7 @@ func TestRightsThatCannotBeMeantAreRefused(t *testing.T) {
 		"role:a${role}", "role:admin-${claims.a}", "a:${role", "a:${nothing}", "a:\u202e", strings.Repeat("a", 256), "a:${claims.a}%${claims.b}",
 	} {
 		err := oidctoken.Rights{Audience: service, Subject: subject}.Validate()
-		if field, ok := errors.AsType[*oidctoken.FieldError](err); !ok || field.Field() != "subject" {
+		if field, ok := errors.AsType[*target.FieldError](err); !ok || field.Field() != "subject" {
 			t.Errorf("subject %q: got %v", subject, err)
 		}
 	}
@@ -207,5 +207,16 @@ func TestATokenLivesNoLongerThanItsKeyIsPublished(t *testing.T) {
 	_, err := d.target.Grant(t.Context(), target.Grant{Lease: targettest.Lease(), Role: "deploy", Rights: json.RawMessage(rights(t, "")), TTL: oidctoken.MaxTTL + time.Second})
 	if _, ok := errors.AsType[*target.RefusalError](err); !ok {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestNoRoleIsDaypassItself(t *testing.T) {
+	for _, subject := range []string{"daypass:target:aws", "daypass:lease:${claims.repository}", "daypass:${role}"} {
+		if err := (oidctoken.Rights{Audience: service, Subject: subject}).Validate(); err == nil {
+			t.Errorf("a role may be %q", subject)
+		}
+	}
+	if err := (oidctoken.Rights{Audience: service, Subject: "repo:daypass:${claims.repository}"}).Validate(); err != nil {
+		t.Errorf("a subject that only holds the word: %v", err)
 	}
 }
