@@ -13,7 +13,7 @@ import (
 const ownFiles = "```yaml\nkind: Issuer"
 
 func TestTheHowTosOfEvidenceAreRight(t *testing.T) {
-	for _, name := range []string{"aws", "spiffe", "mutual-tls"} {
+	for _, name := range []string{"aws", "spiffe", "mutual-tls", "devices"} {
 		page, err := os.ReadFile("howto/" + name + ".md")
 		if err != nil {
 			t.Fatal(err)

@@ -249,7 +249,7 @@ func (a *app) printEntry(entry api.LedgerEntry) error {
 func entryFacts(e ledger.Entry) string {
 	var b strings.Builder
 	for _, f := range []fact{{"lease", e.Lease}, {"role", e.Role}, {"target", e.Target}, {"reason", e.Reason}, {"decision", e.Decision},
-		{"lock", e.Lock}, {"revision", short(e.Revision)}, {"key", e.Key}} {
+		{"lock", e.Lock}, {"revision", short(e.Revision)}, {"device", e.Device}, {"key", e.Key}} {
 		if f.value != "" {
 			b.WriteString(" " + faint(f.name+"=") + clean(f.value))
 		}

@@ -366,7 +366,7 @@ func (b *Broker) RemoveDevice(ctx context.Context, c Caller, at, name string) (o
 
 // endDevice ends the leases of a device that counts no more. Its row keeps new ones from being made.
 func (b *Broker) endDevice(ctx context.Context, d store.Device) error {
-	reason := lease.Expired
+	reason := lease.Withdrawn
 	if !d.RemovedAt.IsZero() {
 		reason = lease.Revoke
 	}

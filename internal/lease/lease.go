@@ -101,7 +101,7 @@ const (
 	Undelivered Reason = "undelivered" // the answer could not be written
 	Failed      Reason = "failed"      // the target did not grant it, or we could not tell
 	Interrupted Reason = "interrupted" // the broker died while granting it
-	Withdrawn   Reason = "withdrawn"   // its role, target or issuer left the access configuration
+	Withdrawn   Reason = "withdrawn"   // its role, target or issuer left the access configuration, or the term of its device is over
 	Policy      Reason = "policy"      // policies no longer permit it
 )
 
