@@ -108,7 +108,7 @@ func (s *denials) note(ctx context.Context, d store.Decision, about string) stri
 	s.broker.figures.denied.Inc()
 	key := denialKey{d.IssuerURL, d.Subject, d.Action, about, d.Outcome}
 	if about != "" {
-		key.effect = string(d.Reasons)
+		key.effect = string(d.Reasons) + d.Revision + surroundings(d.Input)
 	}
 	s.mu.Lock()
 	known := s.seen[key]
@@ -139,6 +139,27 @@ func (s *denials) note(ctx context.Context, d store.Decision, about string) stri
 		s.broker.log.Error("record a denial", "decision", d.ID, "err", err)
 	}
 	return d.ID
+}
+
+// surroundings are what a denial may be due to beside who asks for what, as far as it does not change with each request:
+// whoever asks why is shown the input of the decision that stands for theirs.
+func surroundings(input []byte) string {
+	var in struct {
+		Context struct {
+			Country     string `json:"country"`
+			Subdivision string `json:"subdivision"`
+			Local       map[string]struct {
+				Hour int `json:"hour"`
+			} `json:"local"`
+			Posture map[string]struct {
+				Fields json.RawMessage `json:"fields"`
+			} `json:"posture"`
+		} `json:"context"`
+	}
+	if err := json.Unmarshal(input, &in); err != nil { // it is ours
+		return ""
+	}
+	return fmt.Sprint(in) // of maps it prints the keys in their order
 }
 
 // repeat adds to a denial that was recorded before.
