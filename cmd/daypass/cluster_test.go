@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -68,17 +69,18 @@ users:
         interactiveMode: Never
 `
 
-// furnishCluster makes the script's workload an account of the cluster, and the cluster the only target.
-func furnishCluster(t *testing.T, e *testscript.Env, k *testbed.Kubernetes) error {
-	space, shop := k.Namespace(t, "daypass"), k.Namespace(t, "shop")
+// equipCluster gives Daypass what it needs at a cluster, in a namespace called space, and a workload an account there,
+// robot in shop.
+func equipCluster(t *testing.T, e *testscript.Env, k *testbed.Kubernetes) (space, shop string, err error) {
+	space, shop = k.Namespace(t, "daypass"), k.Namespace(t, "shop")
 	rename := strings.NewReplacer("namespace: daypass", "namespace: "+space, "namespace: orders", "namespace: "+shop, "name: daypass-reviews", "name: daypass-reviews-"+space)
 	for _, page := range []string{"kubernetes-issuer.yaml", "kubernetes-target.yaml"} {
 		text, err := os.ReadFile(filepath.Join("..", "..", "docs", "howto", page))
 		if err != nil {
-			return err
+			return space, shop, err
 		}
 		if out, err := k.Kubectl(context.WithoutCancel(t.Context()), k.AdminConfig(t), rename.Replace(string(text)), "apply", "-f", "-"); err != nil {
-			return fmt.Errorf("kubectl apply: %w\n%s", err, out)
+			return space, shop, fmt.Errorf("kubectl apply: %w\n%s", err, out)
 		}
 	}
 	k.Must(t, http.MethodPost, "/apis/rbac.authorization.k8s.io/v1/namespaces/"+shop+"/roles", map[string]any{
@@ -87,13 +89,24 @@ func furnishCluster(t *testing.T, e *testscript.Env, k *testbed.Kubernetes) erro
 	})
 	k.Must(t, http.MethodPost, "/api/v1/namespaces/"+shop+"/configmaps", map[string]any{"metadata": map[string]any{"name": "settings"}})
 	k.Account(t, shop, "robot")
-	if err := os.Remove(filepath.Join(e.WorkDir, "access", "orders.cedar")); err != nil {
+	e.Setenv("DAYPASS_TOKEN_FILE", filepath.Join(e.WorkDir, "token"))
+	e.Setenv("PATH", filepath.Dir(k.KubectlPath())+string(filepath.ListSeparator)+e.Getenv("PATH"))
+	return space, shop, errors.Join(
+		os.Remove(filepath.Join(e.WorkDir, "access", "orders.cedar")),
+		os.WriteFile(filepath.Join(e.WorkDir, "secrets", "cluster-ca.pem"), k.CA, 0o600),
+		os.WriteFile(filepath.Join(e.WorkDir, "secrets", "cluster-token"), []byte(k.Token(t, space, "daypass", "", "")), 0o600),
+	)
+}
+
+// furnishCluster makes the script's workload an account of the cluster, and the cluster the only target.
+func furnishCluster(t *testing.T, e *testscript.Env, k *testbed.Kubernetes) error {
+	space, shop, err := equipCluster(t, e, k)
+	if err != nil {
 		return err
 	}
 	fill := strings.NewReplacer("CLUSTER", k.URL, "SPACE", space, "SHOP", shop, "WORK", e.WorkDir)
 	for name, text := range map[string]string{
 		"access/access.yaml": fill.Replace(clusterAccess), "access/policy.cedar": fill.Replace(clusterPolicy), "plugin.kubeconfig": fill.Replace(pluginConfig),
-		"secrets/cluster-ca.pem": string(k.CA), "secrets/cluster-token": k.Token(t, space, "daypass", "", ""),
 		"token": k.Token(t, shop, "robot", e.Getenv("DAYPASS_URL"), ""),
 	} {
 		if err := os.WriteFile(filepath.Join(e.WorkDir, name), []byte(text), 0o600); err != nil {
@@ -101,7 +114,5 @@ func furnishCluster(t *testing.T, e *testscript.Env, k *testbed.Kubernetes) erro
 		}
 	}
 	e.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", "")
-	e.Setenv("DAYPASS_TOKEN_FILE", filepath.Join(e.WorkDir, "token"))
-	e.Setenv("PATH", filepath.Dir(k.KubectlPath())+string(filepath.ListSeparator)+e.Getenv("PATH"))
 	return nil
 }
