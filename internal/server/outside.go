@@ -16,8 +16,8 @@ import (
 	"github.com/daypass/daypass/internal/issuer"
 	"github.com/daypass/daypass/internal/source"
 	"github.com/daypass/daypass/internal/trust"
-	"github.com/daypass/daypass/target/cloudtoken"
 	"github.com/daypass/daypass/target/aws"
+	"github.com/daypass/daypass/target/cloudtoken"
 	"github.com/daypass/daypass/target/oidctoken"
 )
 
