@@ -47,6 +47,9 @@ type Options struct {
 	Access func(issuer string) map[string]string
 	// Secrets are the files that `file:` references name, path to text.
 	Secrets map[string]string
+	// Config is more of the broker's configuration, as daypass.yaml has it, such as alerts and location. What the kit
+	// needs for itself it sets.
+	Config string
 	// Log takes the broker's log; nothing is logged unless given.
 	Log *slog.Logger
 }
@@ -102,23 +105,27 @@ func New(dir string, opt Options) (*Daypass, error) {
 // start writes the files, and runs the server until it serves.
 func (d *Daypass) start(dir string, opt Options) error {
 	ctx := context.Background() // the broker lives as long as its test, not as long as a call
-	cfg := server.Config{
-		Listen:     "127.0.0.1:0",
-		Socket:     d.socket,
-		Store:      "sqlite://" + filepath.Join(dir, "daypass.db"),
-		MasterKey:  "file://" + filepath.Join(dir, "master.key"),
-		SecretsDir: filepath.Join(dir, "secrets"),
-		Access:     filepath.Join(dir, "access"),
-		Limits:     server.Limits{AcquireRate: 10_000, LeasesPerPrincipal: 10_000},
-		Admins:     server.Admins{Issuers: []string{"test"}},
+	path := filepath.Join(dir, "daypass.yaml")
+	if err := os.WriteFile(path, []byte("listen: 127.0.0.1:0\n"+opt.Config), 0o600); err != nil {
+		return err
 	}
+	cfg, err := server.Load(path)
+	if err != nil {
+		return err
+	}
+	cfg.Socket = d.socket
+	cfg.Store = "sqlite://" + filepath.Join(dir, "daypass.db")
+	cfg.MasterKey = "file://" + filepath.Join(dir, "master.key")
+	cfg.SecretsDir = filepath.Join(dir, "secrets")
+	cfg.Access = filepath.Join(dir, "access")
+	cfg.Limits = server.Limits{AcquireRate: 10_000, LeasesPerPrincipal: 10_000}
+	cfg.Admins = server.Admins{Issuers: []string{"test"}}
 	if err := errors.Join(writeFiles(cfg.SecretsDir, opt.Secrets), writeFiles(cfg.Access, opt.Access(d.issuer.URL()))); err != nil {
 		return err
 	}
 	if _, err := server.Init(ctx, cfg); err != nil {
 		return err
 	}
-	var err error
 	d.server, err = server.New(ctx, cfg, server.Options{
 		Version: "daypasstest",
 		Log:     opt.Log,

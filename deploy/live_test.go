@@ -4,7 +4,10 @@ package deploy_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -23,7 +26,15 @@ import (
 // busy is a live server where everything has happened at least once that metrics tell of.
 func busy(t *testing.T) *daypasstest.Daypass {
 	t.Helper()
-	d := daypasstest.Start(t, daypasstest.Options{})
+	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	t.Cleanup(hook.Close)
+	places, err := filepath.Abs("../internal/location/testdata/country.mmdb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := daypasstest.Start(t, daypasstest.Options{
+		Config: fmt.Sprintf("location: {file: %q}\nalerts: {sinks: [{name: hook, webhook: %q}]}\n", places, hook.URL),
+	})
 	workload := d.Workload(nil)
 	lease := acquire(t, workload)
 	if _, err := lease.Renew(t.Context(), nil); err != nil {
@@ -59,6 +70,11 @@ func busy(t *testing.T) *daypasstest.Daypass {
 		t.Fatal(err)
 	}
 	acquire(t, workload) // lives until the server ends
+	for scrape(t, d)["daypass_issuer_clock_ahead_seconds"] == nil {
+		if t.Context().Err() != nil {
+			t.Fatal("no clock was estimated")
+		}
+	}
 	return d
 }
 

@@ -17,7 +17,7 @@ const defaultConfig = "/etc/daypass/daypass.yaml"
 
 // serverCommands are what prepares and runs a server.
 func (a *app) serverCommands() []*cobra.Command {
-	return in("server", a.initCommand(), a.serveCommand(), a.devCommand(), a.storeCommand())
+	return in("server", a.initCommand(), a.serveCommand(), a.devCommand(), a.storeCommand(), a.alertsCommand())
 }
 
 // addConfig adds the flag for the configuration file.

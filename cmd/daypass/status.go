@@ -61,6 +61,7 @@ func (a *app) showStatus(s api.Status) {
 	a.showServers(s.Servers)
 	a.showTargets(s.Targets)
 	a.showIssuers(s.Issuers)
+	a.showAlerts(s.Alerts)
 	for _, warning := range s.Warnings {
 		a.printf("%s %s\n", yellow("warning:"), clean(warning))
 	}
@@ -136,6 +137,22 @@ func (a *app) showIssuers(issuers []api.IssuerStatus) {
 	}
 }
 
+// showAlerts prints a table.
+func (a *app) showAlerts(alerts []api.AlertStatus) {
+	var rows [][]string
+	for _, alert := range alerts {
+		seen := ""
+		if alert.Count > 0 {
+			seen = strconv.FormatInt(alert.Count, 10)
+		}
+		rows = append(rows, []string{yellow(clean(alert.Kind)), clean(alert.Subject), a.distance(alert.Since), seen, clean(alert.Summary)})
+	}
+	if len(rows) > 0 {
+		a.printf("\n")
+		a.table([]string{"ALERT", "ABOUT", "SINCE", "SEEN", "WHAT"}, rows)
+	}
+}
+
 const (
 	patience = 5 * time.Minute // how long the proof of an end may take before somebody should look
 	tardy    = 30 * time.Second
@@ -164,6 +181,9 @@ func statusHints(s api.Status) []string {
 		if i.Health == "failing" {
 			hints = append(hints, fmt.Sprintf("see what the issuer %s answers, on the server's machine: curl -sS %s/.well-known/openid-configuration", clean(i.Name), clean(i.URL)))
 		}
+	}
+	for _, alert := range s.Alerts {
+		hints = append(hints, fmt.Sprintf("%s %s: %s", clean(alert.Kind), clean(alert.Subject), clean(alert.Advice)))
 	}
 	return slices.Compact(hints)
 }
