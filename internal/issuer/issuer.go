@@ -147,6 +147,11 @@ func (i *Issuer) Sign(ctx context.Context, t Token) (secret.Text, error) {
 	return secret.New(text), nil
 }
 
+// isUs reports whether an audience is this installation, by either of its names.
+func (i *Issuer) isUs(audience string) bool {
+	return audience == i.cfg.URL || audience == i.cfg.Server && audience != ""
+}
+
 // claims is the payload of a token.
 func (i *Issuer) claims(t Token) ([]byte, error) {
 	switch {
@@ -154,6 +159,9 @@ func (i *Issuer) claims(t Token) ([]byte, error) {
 		return nil, errors.New("it needs a subject and an ID")
 	case len(t.Audience) == 0 || slices.Contains(t.Audience, ""):
 		return nil, errors.New("it needs an audience")
+	case t.Type == "" && slices.ContainsFunc(t.Audience, i.isUs):
+		// Whoever got such a token could come back with it as somebody else. What is for us has a type of its own.
+		return nil, errors.New("a token for ourselves is not given out")
 	case t.TTL < time.Second || t.TTL > MaxTTL:
 		return nil, fmt.Errorf("it cannot live for %s: at least %s and at most %s", t.TTL, time.Second, MaxTTL)
 	}

@@ -83,6 +83,24 @@ func TestATokenWithoutBoundsIsNotSigned(t *testing.T) {
 	}
 }
 
+// Whatever kind of target asks: a token for us that is none of our own types would be evidence, of whoever holds it.
+func TestATokenForUsIsSignedOnlyWithATypeOfOurs(t *testing.T) {
+	cfg := newHouse(t).config()
+	cfg.Server = "https://desk.example"
+	i := issuer.New(cfg)
+	for _, audience := range []string{cfg.URL, cfg.Server} {
+		asked := order()
+		asked.Type, asked.Audience = "", []string{"sts.example.com", audience}
+		if _, err := i.Sign(t.Context(), asked); err == nil {
+			t.Errorf("a token for %s was signed", audience)
+		}
+		asked.Type = "at+jwt"
+		if _, err := i.Sign(t.Context(), asked); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestServersOfOneStoreHaveTheSameKeysFromTheFirstRequest(t *testing.T) {
 	h := newHouse(t)
 	const servers = 4
