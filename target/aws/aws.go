@@ -111,7 +111,7 @@ func (a *account) prefix() string { return "dp_" + a.cfg.Instance + "_" }
 // lease is the inverse of name.
 func (a *account) lease(name string) (string, bool) {
 	lease, ours := strings.CutPrefix(name, a.prefix())
-	return lease, ours && checkLease(lease) == nil
+	return lease, ours && target.CheckLease(lease) == nil
 }
 
 // title names the account in errors.
@@ -124,18 +124,10 @@ func ManagerSubject(targetName string) string { return "daypass:target:" + targe
 // leaseSubject is the subject that the role of one lease trusts, and nobody else.
 func leaseSubject(lease string) string { return "daypass:lease:" + lease }
 
-// checkLease refuses what is not a lease ID, before it comes near a request.
-func checkLease(lease string) error {
-	if len(lease) != 20 || strings.Trim(lease, base32Alphabet) != "" {
-		return fmt.Errorf("%.40q is not a lease ID: %w", lease, target.ErrNotDone)
-	}
-	return nil
-}
-
 // begin is what every Grant looks at before it does anything.
 func begin(ctx context.Context, g target.Grant) (rights Rights, err error) {
 	if err = ctx.Err(); err == nil {
-		err = checkLease(g.Lease)
+		err = target.CheckLease(g.Lease)
 	}
 	if err == nil {
 		rights, err = readRights(g.Rights)

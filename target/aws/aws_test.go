@@ -24,7 +24,6 @@ const (
 	plainRights = `{"role_arn":"` + role + `"}`
 )
 
-// TestWhatStrangersChooseNamesNothing is about promise W2 of THREAT_MODEL.md.
 func TestWhatStrangersChooseNamesNothing(t *testing.T) {
 	r := newRig(t)
 	var seen string

@@ -38,7 +38,7 @@ func (p *Principals) Leases(ctx context.Context) iter.Seq2[string, error] {
 
 // Expiry returns when AWS itself ends what a lease has; zero where it has nothing.
 func (p *Principals) Expiry(ctx context.Context, lease string) (until time.Time, err error) {
-	if err = checkLease(lease); err != nil {
+	if err = target.CheckLease(lease); err != nil {
 		return until, err
 	}
 	for _, kind := range []species{users{p.account}, roles{p.account}} {

@@ -110,7 +110,6 @@ func TestSessionsConform(t *testing.T) {
 	})
 }
 
-// TestTheOfficialCLIReadsAnObject is about promise W1 of THREAT_MODEL.md.
 func TestTheOfficialCLIReadsAnObject(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)

@@ -32,7 +32,7 @@ var (
 func NewPrincipals(cfg Config) (*Principals, error) {
 	a, err := newAccount(cfg)
 	if err == nil && (cfg.Settings.Manage == nil || !cfg.Settings.Manage.PerLease) {
-		err = wrong("manage.per_lease", "it takes a role that may make users and roles")
+		err = target.Wrong("manage.per_lease", "it takes a role that may make users and roles")
 	}
 	if err != nil {
 		return nil, err
@@ -183,7 +183,7 @@ func (p *Principals) Revoke(ctx context.Context, lease string) error {
 }
 
 func (p *Principals) revoke(ctx context.Context, lease string) error {
-	if err := checkLease(lease); err != nil {
+	if err := target.CheckLease(lease); err != nil {
 		return err
 	}
 	held, err := p.cfg.Lease(ctx, lease)

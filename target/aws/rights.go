@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/daypass/daypass/target"
 )
 
 // Rights is the `aws:` section of a role: either role_arn, a role that exists and that a lease takes, or per_lease, what
@@ -42,27 +44,27 @@ const (
 	perRole = "role"
 )
 
-// Validate returns every mistake, each a [FieldError].
+// Validate returns every mistake, each a [target.FieldError].
 func (r Rights) Validate() error {
 	var errs []error
 	switch {
 	case (r.RoleARN == "") == (r.PerLease == ""):
-		errs = append(errs, wrong("role_arn", "want one of role_arn and per_lease"))
+		errs = append(errs, target.Wrong("role_arn", "want one of role_arn and per_lease"))
 	case r.RoleARN != "":
 		errs = append(errs, r.validateSession()...)
 	default:
 		errs = append(errs, r.validatePerLease()...)
 	}
 	if len(r.PolicyARNs) > maxPolicyARNs {
-		errs = append(errs, wrong("policy_arns", "AWS takes %d at most", maxPolicyARNs))
+		errs = append(errs, target.Wrong("policy_arns", "AWS takes %d at most", maxPolicyARNs))
 	}
 	for i, arn := range r.PolicyARNs {
 		path := fmt.Sprintf("policy_arns[%d]", i)
 		if !policyForm.MatchString(arn) {
-			errs = append(errs, wrong(path, "%q is not the ARN of a managed policy", arn))
+			errs = append(errs, target.Wrong(path, "%q is not the ARN of a managed policy", arn))
 		}
 		if slices.Contains(r.PolicyARNs[:i], arn) {
-			errs = append(errs, wrong(path, "is listed twice"))
+			errs = append(errs, target.Wrong(path, "is listed twice"))
 		}
 	}
 	return errors.Join(errs...)
@@ -71,10 +73,10 @@ func (r Rights) Validate() error {
 func (r Rights) validateSession() []error {
 	errs := []error{checkPolicy("session_policy", r.SessionPolicy, maxSessionPolicy)}
 	if !roleForm.MatchString(r.RoleARN) {
-		errs = append(errs, &FieldError{Path: "role_arn", Text: fmt.Sprintf("%q is not the ARN of a role", r.RoleARN), Help: "such as arn:aws:iam::123456789012:role/deploy"})
+		errs = append(errs, &target.FieldError{Path: "role_arn", Text: fmt.Sprintf("%q is not the ARN of a role", r.RoleARN), Help: "such as arn:aws:iam::123456789012:role/deploy"})
 	}
 	if r.Policy != nil || r.PermissionsBoundary != "" {
-		errs = append(errs, &FieldError{Path: "policy", Text: "it is for what is made per lease", Help: "session_policy narrows a role that exists"})
+		errs = append(errs, &target.FieldError{Path: "policy", Text: "it is for what is made per lease", Help: "session_policy narrows a role that exists"})
 	}
 	return errs
 }
@@ -87,17 +89,17 @@ func (r Rights) validatePerLease() []error {
 	case perRole:
 		most = maxRolePolicy
 	default:
-		errs = append(errs, wrong("per_lease", "%q is not user or role", r.PerLease))
+		errs = append(errs, target.Wrong("per_lease", "%q is not user or role", r.PerLease))
 	}
 	errs = append(errs, checkPolicy("policy", r.Policy, most))
 	if r.SessionPolicy != nil {
-		errs = append(errs, &FieldError{Path: "session_policy", Text: "it narrows a role that exists", Help: "policy is what the user or role of a lease may do"})
+		errs = append(errs, &target.FieldError{Path: "session_policy", Text: "it narrows a role that exists", Help: "policy is what the user or role of a lease may do"})
 	}
 	if r.Policy == nil && len(r.PolicyARNs) == 0 {
-		errs = append(errs, wrong("policy", "want policy or policy_arns: without them it may do nothing"))
+		errs = append(errs, target.Wrong("policy", "want policy or policy_arns: without them it may do nothing"))
 	}
 	if r.PermissionsBoundary != "" && !policyForm.MatchString(r.PermissionsBoundary) {
-		errs = append(errs, wrong("permissions_boundary", "%q is not the ARN of a managed policy", r.PermissionsBoundary))
+		errs = append(errs, target.Wrong("permissions_boundary", "%q is not the ARN of a managed policy", r.PermissionsBoundary))
 	}
 	return errs
 }
@@ -108,15 +110,15 @@ func checkPolicy(field string, policy map[string]any, most int) error {
 		return nil
 	}
 	if policy["Version"] != "2012-10-17" {
-		return &FieldError{Path: field + ".Version", Text: "want \"2012-10-17\"", Help: "in quotes: without them YAML reads a date"}
+		return &target.FieldError{Path: field + ".Version", Text: "want \"2012-10-17\"", Help: "in quotes: without them YAML reads a date"}
 	}
 	switch policy["Statement"].(type) {
 	case map[string]any, []any:
 	default:
-		return wrong(field+".Statement", "want statements")
+		return target.Wrong(field+".Statement", "want statements")
 	}
 	if text, err := json.Marshal(policy); err != nil || len(text) > most {
-		return wrong(field, "it is more than %d bytes", most)
+		return target.Wrong(field, "it is more than %d bytes", most)
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ var (
 func NewSessions(cfg Config) (*Sessions, error) {
 	a, err := newAccount(cfg)
 	if err == nil && cfg.Settings.Manage != nil && cfg.Settings.Manage.PerLease {
-		err = wrong("manage.per_lease", "this target has principals per lease")
+		err = target.Wrong("manage.per_lease", "this target has principals per lease")
 	}
 	if err != nil {
 		return nil, err
@@ -159,7 +159,7 @@ func (s *Sessions) Revoke(ctx context.Context, lease string) error {
 }
 
 func (s *Sessions) revoke(ctx context.Context, lease string) error {
-	if err := checkLease(lease); err != nil {
+	if err := target.CheckLease(lease); err != nil {
 		return err
 	}
 	held, err := s.cfg.Lease(ctx, lease)

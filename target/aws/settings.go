@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/api"
+
+	"github.com/daypass/daypass/target"
 )
 
 // Settings is the `aws:` section of a target.
@@ -48,26 +50,6 @@ type Client struct {
 	Endpoint string `yaml:"endpoint" json:"endpoint,omitempty"`
 }
 
-// FieldError is something wrong in a section of an access file.
-type FieldError struct {
-	Path string // such as manage.role_arn
-	Text string
-	Help string // what to do, where that is not plain
-}
-
-// Error names the field.
-func (e *FieldError) Error() string { return e.Path + ": " + e.Text }
-
-// Field returns the path of the field in its section.
-func (e *FieldError) Field() string { return e.Path }
-
-// Hint returns what to do about it, empty where that is plain.
-func (e *FieldError) Hint() string { return e.Help }
-
-func wrong(path, format string, args ...any) error {
-	return &FieldError{Path: path, Text: fmt.Sprintf(format, args...)}
-}
-
 const (
 	usualAudience = "sts.amazonaws.com"
 	usualLeeway   = time.Minute
@@ -83,34 +65,34 @@ var (
 	policyForm  = regexp.MustCompile(`^arn:[a-z][a-z0-9-]*:iam::([0-9]{12}|aws):policy/[\w+=,.@/-]{1,512}$`)
 )
 
-// Validate returns every mistake, each a [FieldError].
+// Validate returns every mistake, each a [target.FieldError].
 func (s Settings) Validate() error {
 	var errs []error
 	if !regionForm.MatchString(s.Region) {
-		errs = append(errs, &FieldError{Path: "region", Text: fmt.Sprintf("%q is not a region", s.Region), Help: "such as eu-central-1"})
+		errs = append(errs, &target.FieldError{Path: "region", Text: fmt.Sprintf("%q is not a region", s.Region), Help: "such as eu-central-1"})
 	}
 	if len(s.Audience) > 255 {
-		errs = append(errs, wrong("audience", "AWS takes at most 255 bytes"))
+		errs = append(errs, target.Wrong("audience", "AWS takes at most 255 bytes"))
 	}
 	errs = append(errs, checkEndpoint("sts", s.STS), checkEndpoint("iam", s.IAM))
 	if s.leeway() > maxLeeway {
-		errs = append(errs, wrong("leeway", "clocks that differ by %s are not to be waited for: at most %s", s.leeway(), maxLeeway))
+		errs = append(errs, target.Wrong("leeway", "clocks that differ by %s are not to be waited for: at most %s", s.leeway(), maxLeeway))
 	}
 	if m := s.Manage; m != nil {
 		if !managerForm.MatchString(m.RoleARN) {
-			errs = append(errs, &FieldError{Path: "manage.role_arn", Text: fmt.Sprintf("%q is not the ARN of a role", m.RoleARN), Help: "such as arn:aws:iam::123456789012:role/daypass"})
+			errs = append(errs, &target.FieldError{Path: "manage.role_arn", Text: fmt.Sprintf("%q is not the ARN of a role", m.RoleARN), Help: "such as arn:aws:iam::123456789012:role/daypass"})
 		}
 		if s.settle() > maxSettle {
-			errs = append(errs, wrong("manage.settle", "want %s at most", maxSettle))
+			errs = append(errs, target.Wrong("manage.settle", "want %s at most", maxSettle))
 		}
 		if s.TokenLife {
-			errs = append(errs, wrong("token_life", "a service that has it has no IAM to manage: remove one of the two"))
+			errs = append(errs, target.Wrong("token_life", "a service that has it has no IAM to manage: remove one of the two"))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// Validate returns every mistake, each a [FieldError].
+// Validate returns every mistake, each a [target.FieldError].
 func (c Client) Validate() error { return checkEndpoint("endpoint", c.Endpoint) }
 
 // checkEndpoint takes an https URL of a host and nothing behind it, or an http one on the loopback.
@@ -120,12 +102,12 @@ func checkEndpoint(field, text string) error {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Path != "" && u.Path != "/" {
-		return wrong(field, "%q is not the URL of a server", text)
+		return target.Wrong(field, "%q is not the URL of a server", text)
 	}
 	ip, err := netip.ParseAddr(u.Hostname())
 	loopback := u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
 	if u.Scheme != "https" && (u.Scheme != "http" || !loopback) {
-		return wrong(field, "%q is not https", text)
+		return target.Wrong(field, "%q is not https", text)
 	}
 	return nil
 }

@@ -121,13 +121,13 @@ func checkEndpoint(field, text string) error {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(text, "/") {
-		return &FieldError{field, "it is not the address of a service", "write https://host, without a slash at its end"}
+		return &target.FieldError{Path: field, Text: "it is not the address of a service", Help: "write https://host, without a slash at its end"}
 	}
 	address, err := netip.ParseAddr(u.Hostname())
 	if u.Scheme == "https" || u.Scheme == "http" && err == nil && address.IsLoopback() {
 		return nil
 	}
-	return &FieldError{field, "plain http is for loopback addresses only", "use https"}
+	return &target.FieldError{Path: field, Text: "plain http is for loopback addresses only", Help: "use https"}
 }
 
 var errNoToken = errors.New("the answer holds no token")

@@ -88,7 +88,7 @@ func (t *Target) Grant(ctx context.Context, g target.Grant) (target.Credential, 
 }
 
 func (t *Target) grant(ctx context.Context, g target.Grant) (c target.Credential, err error) {
-	if err := checkLease(g.Lease); err != nil {
+	if err := target.CheckLease(g.Lease); err != nil {
 		return c, err
 	}
 	if err := ctx.Err(); err != nil {
@@ -119,7 +119,7 @@ func (t *Target) grant(ctx context.Context, g target.Grant) (c target.Credential
 
 // Revoke returns nil when no token of the lease can be good any more.
 func (t *Target) Revoke(ctx context.Context, lease string) error {
-	if err := checkLease(lease); err != nil {
+	if err := target.CheckLease(lease); err != nil {
 		return fmt.Errorf("revoke: %w", err)
 	}
 	until, err := t.cfg.Until(ctx, lease)
@@ -135,14 +135,6 @@ func (t *Target) Revoke(ctx context.Context, lease string) error {
 	return nil
 }
 
-// checkLease refuses what is not a lease ID.
-func checkLease(lease string) error {
-	if len(lease) != 20 || strings.Trim(lease, "abcdefghijklmnopqrstuvwxyz234567") != "" {
-		return fmt.Errorf("%.40q is not a lease ID", lease)
-	}
-	return nil
-}
-
 // readRights reads a role's section back from the form in which the configuration keeps it.
 func readRights[R interface{ Validate() error }](text json.RawMessage) (rights R, err error) {
 	decoder := json.NewDecoder(strings.NewReader(string(text)))
@@ -152,19 +144,3 @@ func readRights[R interface{ Validate() error }](text json.RawMessage) (rights R
 	}
 	return rights, rights.Validate()
 }
-
-// FieldError is something wrong in a section of an access file.
-type FieldError struct {
-	Path string // such as scopes[0]
-	Text string
-	Help string // what to do, where that is not plain
-}
-
-// Error names the field.
-func (e *FieldError) Error() string { return e.Path + ": " + e.Text }
-
-// Field returns the path of the field in its section.
-func (e *FieldError) Field() string { return e.Path }
-
-// Hint returns what to do about it, empty where that is plain.
-func (e *FieldError) Hint() string { return e.Help }

@@ -39,14 +39,14 @@ const (
 	azureMost = 24 * time.Hour
 )
 
-// Validate returns every mistake, each a [FieldError].
+// Validate returns every mistake, each a [target.FieldError].
 func (s AzureSettings) Validate() error {
 	var errs []error
 	if !regexp.MustCompile(identifier).MatchString(s.Tenant) {
-		errs = append(errs, &FieldError{"tenant", "it is not the ID of a tenant", "write the directory (tenant) ID that the portal shows"})
+		errs = append(errs, &target.FieldError{Path: "tenant", Text: "it is not the ID of a tenant", Help: "write the directory (tenant) ID that the portal shows"})
 	}
 	if life := s.life(); life < time.Minute || life > azureMost {
-		errs = append(errs, &FieldError{"token_lifetime", "it is not between 1m and 24h", ""})
+		errs = append(errs, &target.FieldError{Path: "token_lifetime", Text: "it is not between 1m and 24h"})
 	}
 	return errors.Join(append(errs, checkEndpoint("authority", s.Authority))...)
 }
@@ -67,14 +67,14 @@ type AzureRights struct {
 	Scope string `yaml:"scope" json:"scope,omitempty"`
 }
 
-// Validate returns every mistake, each a [FieldError].
+// Validate returns every mistake, each a [target.FieldError].
 func (r AzureRights) Validate() error {
 	var errs []error
 	if !regexp.MustCompile(identifier).MatchString(r.ClientID) {
-		errs = append(errs, &FieldError{"client_id", "it is not the ID of an application", "write its application (client) ID, or that of the managed identity"})
+		errs = append(errs, &target.FieldError{Path: "client_id", Text: "it is not the ID of an application", Help: "write its application (client) ID, or that of the managed identity"})
 	}
 	if r.Scope != "" && !regexp.MustCompile(azureScope).MatchString(r.Scope) {
-		errs = append(errs, &FieldError{"scope", "it is not a resource with /.default", "such as https://storage.azure.com/.default"})
+		errs = append(errs, &target.FieldError{Path: "scope", Text: "it is not a resource with /.default", Help: "such as https://storage.azure.com/.default"})
 	}
 	return errors.Join(errs...)
 }

@@ -28,12 +28,12 @@ type GoogleSettings struct {
 	IAMCredentials string `yaml:"iam_credentials" json:"iam_credentials,omitempty"`
 }
 
-// Validate returns every mistake, each a [FieldError].
+// Validate returns every mistake, each a [target.FieldError].
 func (s GoogleSettings) Validate() error {
 	var errs []error
 	if !regexp.MustCompile(provider).MatchString(s.Provider) {
-		errs = append(errs, &FieldError{"provider", "it is not the name of a workload identity pool provider",
-			"write //iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER"})
+		errs = append(errs, &target.FieldError{Path: "provider", Text: "it is not the name of a workload identity pool provider",
+			Help: "write //iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER"})
 	}
 	return errors.Join(append(errs, checkEndpoint("sts", s.STS), checkEndpoint("iam_credentials", s.IAMCredentials))...)
 }
@@ -60,18 +60,18 @@ type GoogleRights struct {
 	Scopes []string `yaml:"scopes" json:"scopes,omitempty"`
 }
 
-// Validate returns every mistake, each a [FieldError].
+// Validate returns every mistake, each a [target.FieldError].
 func (r GoogleRights) Validate() error {
 	var errs []error
 	if !regexp.MustCompile(account).MatchString(r.ServiceAccount) {
-		errs = append(errs, &FieldError{"service_account", "it is not the address of a service account", "write NAME@PROJECT.iam.gserviceaccount.com"})
+		errs = append(errs, &target.FieldError{Path: "service_account", Text: "it is not the address of a service account", Help: "write NAME@PROJECT.iam.gserviceaccount.com"})
 	}
 	if len(r.Scopes) > maxScopes {
-		errs = append(errs, &FieldError{"scopes", fmt.Sprintf("there are more than %d", maxScopes), ""})
+		errs = append(errs, &target.FieldError{Path: "scopes", Text: fmt.Sprintf("there are more than %d", maxScopes)})
 	}
 	for i, s := range r.Scopes {
 		if !regexp.MustCompile(scope).MatchString(s) {
-			errs = append(errs, &FieldError{fmt.Sprintf("scopes[%d]", i), "it is not a scope of Google's", "such as " + cloudPlatform})
+			errs = append(errs, &target.FieldError{Path: fmt.Sprintf("scopes[%d]", i), Text: "it is not a scope of Google's", Help: "such as " + cloudPlatform})
 		}
 	}
 	return errors.Join(errs...)

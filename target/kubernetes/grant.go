@@ -25,7 +25,7 @@ func (k *Kubernetes) Grant(ctx context.Context, g target.Grant) (target.Credenti
 
 func (k *Kubernetes) grant(ctx context.Context, g target.Grant) (target.Credential, error) {
 	var none target.Credential
-	if err := checkLease(g.Lease); err != nil {
+	if err := target.CheckLease(g.Lease); err != nil {
 		return none, err
 	}
 	rights, err := parseRights(g.Rights)

@@ -34,7 +34,7 @@ func (k *Kubernetes) Leases(ctx context.Context) iter.Seq2[string, error] {
 
 // Expiry returns when the token of a lease ends by itself at the latest; zero where none is alive.
 func (k *Kubernetes) Expiry(ctx context.Context, lease string) (time.Time, error) {
-	err := checkLease(lease)
+	err := target.CheckLease(lease)
 	var r record
 	found := false
 	if err == nil {

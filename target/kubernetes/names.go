@@ -35,7 +35,7 @@ func (n names) binding(lease string, i int) string { return fmt.Sprintf("%s-%d",
 // lease is the inverse of of.
 func (n names) lease(name string) (string, bool) {
 	lease, ours := strings.CutPrefix(name, n.prefix())
-	return lease, ours && checkLease(lease) == nil
+	return lease, ours && target.CheckLease(lease) == nil
 }
 
 // mark is the Lease whose annotation is our mark. No lease ID is as short.
@@ -53,11 +53,3 @@ const (
 
 // labels are those of everything that is of this instance.
 func (n names) labels() map[string]string { return map[string]string{labelInstance: n.instance} }
-
-// checkLease refuses what is not a lease ID, before it comes near a request.
-func checkLease(lease string) error {
-	if len(lease) != 20 || strings.Trim(lease, base32Alphabet) != "" {
-		return fmt.Errorf("%q is not a lease ID: %w", lease, target.ErrNotDone)
-	}
-	return nil
-}

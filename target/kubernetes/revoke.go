@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/internal/kube"
+
+	"github.com/daypass/daypass/target"
 )
 
 // Revoke ends a lease: its bindings, its tokens and its account are gone, no grant of it that is still on its way can
@@ -20,7 +22,7 @@ func (k *Kubernetes) Revoke(ctx context.Context, lease string) error {
 }
 
 func (k *Kubernetes) revoke(ctx context.Context, lease string) error {
-	if err := checkLease(lease); err != nil {
+	if err := target.CheckLease(lease); err != nil {
 		return err
 	}
 	if err := k.Meet(ctx); err != nil {

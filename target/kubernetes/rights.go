@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/daypass/daypass/target"
 )
 
 // Rights is the `kubernetes:` section of a role: one of the two.
@@ -54,11 +56,11 @@ const (
 	maxAudiences = 8
 )
 
-// Validate returns every mistake, each a [FieldError].
+// Validate returns every mistake, each a [target.FieldError].
 func (r Rights) Validate() error {
 	switch {
 	case (r.ServiceAccount == nil) == (r.PerLease == nil):
-		return wrong("service_account", "want one of service_account and per_lease")
+		return target.Wrong("service_account", "want one of service_account and per_lease")
 	case r.ServiceAccount != nil:
 		return r.ServiceAccount.validate()
 	}
@@ -71,11 +73,11 @@ func (a ServiceAccount) validate() error {
 		checkName("service_account.name", a.Name, subdomain, 253),
 	}
 	if len(a.Audiences) > maxAudiences {
-		errs = append(errs, wrong("service_account.audiences", "at most %d", maxAudiences))
+		errs = append(errs, target.Wrong("service_account.audiences", "at most %d", maxAudiences))
 	}
 	for i, audience := range a.Audiences {
 		if audience == "" || len(audience) > 512 {
-			errs = append(errs, wrong(fmt.Sprintf("service_account.audiences[%d]", i), "want 1 to 512 bytes"))
+			errs = append(errs, target.Wrong(fmt.Sprintf("service_account.audiences[%d]", i), "want 1 to 512 bytes"))
 		}
 	}
 	return errors.Join(errs...)
@@ -84,15 +86,15 @@ func (a ServiceAccount) validate() error {
 func (p PerLease) validate() error {
 	errs := []error{checkLabel("per_lease.namespace", p.Namespace)}
 	if len(p.Bind) == 0 || len(p.Bind) > maxBindings {
-		errs = append(errs, wrong("per_lease.bind", "want 1 to %d roles to bind", maxBindings))
+		errs = append(errs, target.Wrong("per_lease.bind", "want 1 to %d roles to bind", maxBindings))
 	}
 	for i, b := range p.Bind {
 		at := fmt.Sprintf("per_lease.bind[%d]", i)
 		switch {
 		case (b.Role == "") == (b.ClusterRole == ""):
-			errs = append(errs, wrong(at, "want one of role and cluster_role"))
+			errs = append(errs, target.Wrong(at, "want one of role and cluster_role"))
 		case b.ClusterWide && (b.Role != "" || b.Namespace != ""):
-			errs = append(errs, wrong(at+".cluster_wide", "is for a cluster_role without a namespace"))
+			errs = append(errs, target.Wrong(at+".cluster_wide", "is for a cluster_role without a namespace"))
 		}
 		if b.Namespace != "" {
 			errs = append(errs, checkLabel(at+".namespace", b.Namespace))
@@ -101,7 +103,7 @@ func (p PerLease) validate() error {
 			errs = append(errs, checkName(at, name, rbacName, 253))
 		}
 		if slices.Contains(p.Bind[:i], b) {
-			errs = append(errs, wrong(at, "is listed twice"))
+			errs = append(errs, target.Wrong(at, "is listed twice"))
 		}
 	}
 	return errors.Join(errs...)

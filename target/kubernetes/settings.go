@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"github.com/daypass/daypass/internal/kube"
+
+	"github.com/daypass/daypass/target"
 )
 
 // Settings is the `kubernetes:` section of a target: how Daypass reaches it.
@@ -64,47 +66,27 @@ func (s Settings) Address() string {
 
 func (s Settings) space() string { return cmp.Or(s.Namespace, "daypass") }
 
-// FieldError is something wrong in a section of an access file.
-type FieldError struct {
-	Path string // such as per_lease.bind[0].role
-	Text string
-	Help string // what to do, where that is not plain
-}
-
-// Error names the field.
-func (e *FieldError) Error() string { return e.Path + ": " + e.Text }
-
-// Field returns the path of the field in its section.
-func (e *FieldError) Field() string { return e.Path }
-
-// Hint returns what to do about it, empty where that is plain.
-func (e *FieldError) Hint() string { return e.Help }
-
-func wrong(path, format string, args ...any) error {
-	return &FieldError{Path: path, Text: fmt.Sprintf(format, args...)}
-}
-
 // maxNamespaces bounds what Revoke may have to search.
 const maxNamespaces = 64
 
-// Validate returns every mistake, each a [FieldError].
+// Validate returns every mistake, each a [target.FieldError].
 func (s Settings) Validate() error {
 	errs := s.validateCredential()
 	if s.Namespace != "" {
 		errs = append(errs, checkLabel("namespace", s.Namespace))
 	}
 	if len(s.Namespaces) == 0 || len(s.Namespaces) > maxNamespaces {
-		errs = append(errs, wrong("namespaces", "want the namespaces in which roles may act, at most %d", maxNamespaces))
+		errs = append(errs, target.Wrong("namespaces", "want the namespaces in which roles may act, at most %d", maxNamespaces))
 	}
 	for i, name := range s.Namespaces {
 		path := fmt.Sprintf("namespaces[%d]", i)
 		errs = append(errs, checkLabel(path, name))
 		if slices.Contains(s.Namespaces[:i], name) {
-			errs = append(errs, wrong(path, "%s is listed twice", name))
+			errs = append(errs, target.Wrong(path, "%s is listed twice", name))
 		}
 		if name == s.space() {
 			// Whoever may use the records' namespace could end the story of a lease there.
-			errs = append(errs, wrong(path, "%s holds the records of Daypass; give roles another", name))
+			errs = append(errs, target.Wrong(path, "%s holds the records of Daypass; give roles another", name))
 		}
 	}
 	return errors.Join(errs...)
@@ -116,29 +98,29 @@ func (s Settings) validateCredential() []error {
 	certificate := s.Certificate.File != "" || s.Key.File != ""
 	if s.InCluster {
 		if s.URL != "" || s.CA.File != "" || s.Token.File != "" || certificate {
-			errs = append(errs, wrong("in_cluster", "a pod's own account goes to its own cluster; remove url, ca, token, certificate and key"))
+			errs = append(errs, target.Wrong("in_cluster", "a pod's own account goes to its own cluster; remove url, ca, token, certificate and key"))
 		}
 		return errs
 	}
 	if err := kube.CheckURL(s.URL); err != nil {
-		errs = append(errs, wrong("url", "%v", err))
+		errs = append(errs, target.Wrong("url", "%v", err))
 	}
 	if (s.Token.File != "") == certificate {
-		errs = append(errs, wrong("token", "want one of token: {file: …}, certificate with key, and in_cluster: true"))
+		errs = append(errs, target.Wrong("token", "want one of token: {file: …}, certificate with key, and in_cluster: true"))
 	}
 	if certificate && (s.Certificate.File == "" || s.Key.File == "") {
-		errs = append(errs, wrong("certificate", "a client certificate needs both certificate: {file: …} and key: {file: …}"))
+		errs = append(errs, target.Wrong("certificate", "a client certificate needs both certificate: {file: …} and key: {file: …}"))
 	}
 	return errs
 }
 
-// Validate returns every mistake, each a [FieldError].
+// Validate returns every mistake, each a [target.FieldError].
 func (c Client) Validate() error {
 	if c.URL == "" {
 		return nil
 	}
 	if err := kube.CheckURL(c.URL); err != nil {
-		return wrong("url", "%v", err)
+		return target.Wrong("url", "%v", err)
 	}
 	return nil
 }
@@ -151,10 +133,10 @@ const (
 
 func checkLabel(field, name string) error { return checkName(field, name, label, 63) }
 
-// checkName returns a nil error or a [FieldError].
+// checkName returns a nil error or a [target.FieldError].
 func checkName(field, name, pattern string, most int) error {
 	if len(name) > most || !regexp.MustCompile(pattern).MatchString(name) {
-		return wrong(field, "%q is not a name in Kubernetes", name)
+		return target.Wrong(field, "%q is not a name in Kubernetes", name)
 	}
 	return nil
 }

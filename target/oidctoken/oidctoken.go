@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/daypass/daypass/api"
@@ -39,10 +38,10 @@ const (
 	maxLeeway   = 10 * time.Minute
 )
 
-// Validate returns every mistake, each a [FieldError].
+// Validate returns every mistake, each a [target.FieldError].
 func (s Settings) Validate() error {
 	if leeway := s.leeway(); leeway > maxLeeway {
-		return wrong("leeway", "verifiers that go on for %s are not to be waited for: at most %s", leeway, api.Duration(maxLeeway))
+		return target.Wrong("leeway", "verifiers that go on for %s are not to be waited for: at most %s", leeway, api.Duration(maxLeeway))
 	}
 	return nil
 }
@@ -101,7 +100,7 @@ func (t *Target) grant(ctx context.Context, g target.Grant) (c target.Credential
 	if err := ctx.Err(); err != nil {
 		return c, err
 	}
-	if err := checkLease(g.Lease); err != nil {
+	if err := target.CheckLease(g.Lease); err != nil {
 		return c, err
 	}
 	rights, err := readRights(g.Rights)
@@ -143,7 +142,7 @@ func (t *Target) grant(ctx context.Context, g target.Grant) (c target.Credential
 
 // Revoke returns nil when no token of the lease can be good any more.
 func (t *Target) Revoke(ctx context.Context, lease string) error {
-	if err := checkLease(lease); err != nil {
+	if err := target.CheckLease(lease); err != nil {
 		return fmt.Errorf("revoke: %w", err)
 	}
 	until, err := t.cfg.Until(ctx, lease)
@@ -155,14 +154,6 @@ func (t *Target) Revoke(ctx context.Context, lease string) error {
 	}
 	if dead := until.Add(t.cfg.Settings.leeway()); t.cfg.Now().Before(dead) {
 		return &target.UnexpiredError{Until: dead}
-	}
-	return nil
-}
-
-// checkLease refuses what is not a lease ID.
-func checkLease(lease string) error {
-	if len(lease) != 20 || strings.Trim(lease, "abcdefghijklmnopqrstuvwxyz234567") != "" {
-		return fmt.Errorf("%.40q is not a lease ID", lease)
 	}
 	return nil
 }

@@ -159,7 +159,7 @@ func TestRightsThatCannotBeMeantAreRefused(t *testing.T) {
 		"claims.number": {Audience: service, Claims: map[string]any{"number": 1.5}},
 	} {
 		err := r.Validate()
-		field, ok := errors.AsType[*oidctoken.FieldError](err)
+		field, ok := errors.AsType[*target.FieldError](err)
 		if !ok || field.Field() != name {
 			t.Errorf("%s: got %v", name, err)
 		}
@@ -169,7 +169,7 @@ func TestRightsThatCannotBeMeantAreRefused(t *testing.T) {
 		"role:a${role}", "role:admin-${claims.a}", "a:${role", "a:${nothing}", "a:\u202e", strings.Repeat("a", 256), "a:${claims.a}%${claims.b}",
 	} {
 		err := oidctoken.Rights{Audience: service, Subject: subject}.Validate()
-		if field, ok := errors.AsType[*oidctoken.FieldError](err); !ok || field.Field() != "subject" {
+		if field, ok := errors.AsType[*target.FieldError](err); !ok || field.Field() != "subject" {
 			t.Errorf("subject %q: got %v", subject, err)
 		}
 	}

@@ -33,26 +33,6 @@ type Rights struct {
 	Claims map[string]any `yaml:"claims" json:"claims,omitempty"`
 }
 
-// FieldError is something wrong in a section of an access file.
-type FieldError struct {
-	Path string // such as claims.team
-	Text string
-	Help string // what to do, where that is not plain
-}
-
-// Error names the field.
-func (e *FieldError) Error() string { return e.Path + ": " + e.Text }
-
-// Field returns the path of the field in its section.
-func (e *FieldError) Field() string { return e.Path }
-
-// Hint returns what to do about it, empty where that is plain.
-func (e *FieldError) Hint() string { return e.Help }
-
-func wrong(path, format string, args ...any) error {
-	return &FieldError{Path: path, Text: fmt.Sprintf(format, args...)}
-}
-
 const (
 	usualSubject = "role:${role}"
 	maxSubject   = 255  // bytes; OpenID Connect Core §2
@@ -66,32 +46,32 @@ func reserved() []string {
 	return []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "act", "may_act", "cnf", "nonce"}
 }
 
-// Validate returns every mistake, each a [FieldError].
+// Validate returns every mistake, each a [target.FieldError].
 func (r Rights) Validate() error {
 	var errs []error
 	if r.Audience == "" || len(r.Audience) > maxAudience || !isPlain(r.Audience) || strings.Contains(r.Audience, "${") {
-		errs = append(errs, &FieldError{Path: "audience", Text: "a token is for one audience, which is written out", Help: "write what the service expects in `aud`"})
+		errs = append(errs, &target.FieldError{Path: "audience", Text: "a token is for one audience, which is written out", Help: "write what the service expects in `aud`"})
 	}
 	switch r.Algorithm {
 	case "", "RS256", "ES256":
 	default:
-		errs = append(errs, wrong("algorithm", "%q is not RS256 or ES256", r.Algorithm))
+		errs = append(errs, target.Wrong("algorithm", "%q is not RS256 or ES256", r.Algorithm))
 	}
 	if err := checkSubject(r.subject()); err != nil {
-		errs = append(errs, &FieldError{Path: "subject", Text: err.Error(), Help: "such as repo:${claims.repository}:ref:${claims.ref}"})
+		errs = append(errs, &target.FieldError{Path: "subject", Text: err.Error(), Help: "such as repo:${claims.repository}:ref:${claims.ref}"})
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Claims)) {
 		path := "claims." + name
 		if slices.Contains(reserved(), name) {
-			errs = append(errs, wrong(path, "it is not a role's to set"))
+			errs = append(errs, target.Wrong(path, "it is not a role's to set"))
 			continue
 		}
 		if err := checkClaim(name, r.Claims[name], maxDepth); err != nil {
-			errs = append(errs, wrong(path, "%v", err))
+			errs = append(errs, target.Wrong(path, "%v", err))
 		}
 	}
 	if text, err := json.Marshal(r.Claims); err != nil || len(text) > maxClaims {
-		errs = append(errs, wrong("claims", "they are more than %d bytes", maxClaims))
+		errs = append(errs, target.Wrong("claims", "they are more than %d bytes", maxClaims))
 	}
 	return errors.Join(errs...)
 }

@@ -16,7 +16,7 @@ var _ target.Expirer = (*Postgres)(nil)
 // Expiry returns until when the login of a lease is valid; zero where there is none that may log in, or one that is
 // valid for ever.
 func (p *Postgres) Expiry(ctx context.Context, lease string) (until time.Time, err error) {
-	err = checkLease(lease)
+	err = target.CheckLease(lease)
 	if err == nil {
 		err = p.control(ctx, func(ctx context.Context, c *conn) error {
 			const query = `select case when isfinite(rolvaliduntil) then rolvaliduntil end from pg_roles where rolname = $1 and rolcanlogin`

@@ -50,7 +50,7 @@ func (p *Postgres) Grant(ctx context.Context, g target.Grant) (target.Credential
 }
 
 func (p *Postgres) grant(ctx context.Context, g target.Grant) (target.Credential, error) {
-	if err := checkLease(g.Lease); err != nil {
+	if err := target.CheckLease(g.Lease); err != nil {
 		return target.Credential{}, err
 	}
 	if err := ctx.Err(); err != nil {

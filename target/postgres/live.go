@@ -40,7 +40,7 @@ func (p *Postgres) Leases(ctx context.Context) iter.Seq2[string, error] {
 // Renew moves the expiry of a login that may log in. It never touches that right, so that it cannot undo a
 // revocation that comes at the same time, and fails when one has come.
 func (p *Postgres) Renew(ctx context.Context, lease string, ttl time.Duration) error {
-	err := checkLease(lease)
+	err := target.CheckLease(lease)
 	if err == nil && ttl <= 0 {
 		err = notDone(fmt.Errorf("a ttl of %v", ttl))
 	}

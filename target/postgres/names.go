@@ -36,7 +36,7 @@ func (n names) loginPrefix() string { return "dp_" + n.instance + "_" }
 // lease is the inverse of login.
 func (n names) lease(login string) (string, bool) {
 	lease, ours := strings.CutPrefix(login, n.loginPrefix())
-	return lease, ours && checkLease(lease) == nil
+	return lease, ours && target.CheckLease(lease) == nil
 }
 
 // group is the role that holds the rights of a Daypass role. The name of that role and its rights are hashed, so
@@ -85,14 +85,6 @@ func (n names) applicationPrefix() string { return "daypass/" + n.instance + "/"
 // digest shortens a hash to 16 characters (80 bits) of base32.
 func digest(sum []byte) string {
 	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10]))
-}
-
-// checkLease refuses what is not a lease ID, before it comes near a statement.
-func checkLease(lease string) error {
-	if len(lease) != 20 || strings.Trim(lease, base32Alphabet) != "" {
-		return fmt.Errorf("%q is not a lease ID: %w", lease, target.ErrNotDone)
-	}
-	return nil
 }
 
 // quote makes an identifier of any name.

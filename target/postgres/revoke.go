@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+
+	"github.com/daypass/daypass/target"
 )
 
 // endItem is one lease that waits for its end.
@@ -35,7 +37,7 @@ func (p *Postgres) Revoke(ctx context.Context, lease string) error {
 }
 
 func (p *Postgres) revoke(ctx context.Context, lease string) error {
-	if err := checkLease(lease); err != nil {
+	if err := target.CheckLease(lease); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {

@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/daypass/daypass/target"
 )
 
 // Rights is the `postgres:` section of a role: what its logins may do at the target.
@@ -77,34 +79,14 @@ func privilegesOn(kind string) []string {
 	return nil
 }
 
-// FieldError is something wrong in a section of an access file.
-type FieldError struct {
-	Path string // such as grants[0].on
-	Text string
-	Help string // what to do, where that is not plain
-}
-
-// Error names the field.
-func (e *FieldError) Error() string { return e.Path + ": " + e.Text }
-
-// Field returns the path of the field in its section.
-func (e *FieldError) Field() string { return e.Path }
-
-// Hint returns what to do about it, empty where that is plain.
-func (e *FieldError) Hint() string { return e.Help }
-
-func wrong(path, format string, args ...any) error {
-	return &FieldError{Path: path, Text: fmt.Sprintf(format, args...)}
-}
-
 // maxName is the longest identifier of PostgreSQL, which cuts longer ones without an error.
 const maxName = 63
 
-// Validate returns every mistake, each a [FieldError].
+// Validate returns every mistake, each a [target.FieldError].
 func (r Rights) Validate() error {
 	var errs []error
 	if len(r.Grants) == 0 && len(r.InRole) == 0 && r.Owner == "" {
-		errs = append(errs, wrong("grants", "a role needs grants, in_role or owner"))
+		errs = append(errs, target.Wrong("grants", "a role needs grants, in_role or owner"))
 	}
 	for i, privileges := range r.Grants {
 		errs = append(errs, privileges.validate(fmt.Sprintf("grants[%d]", i))...)
@@ -115,10 +97,10 @@ func (r Rights) Validate() error {
 		errs = append(errs, checkNames("owner", []string{r.Owner})...)
 	}
 	if r.ConnectionLimit < 0 || r.ConnectionLimit > 1<<20 {
-		errs = append(errs, wrong("connection_limit", "%d is not between 0 and %d", r.ConnectionLimit, 1<<20))
+		errs = append(errs, target.Wrong("connection_limit", "%d is not between 0 and %d", r.ConnectionLimit, 1<<20))
 	}
 	if r.ScramIterations < 0 || r.ScramIterations > 1_000_000 {
-		errs = append(errs, wrong("scram_iterations", "%d is not between 1 and 1000000", r.ScramIterations))
+		errs = append(errs, target.Wrong("scram_iterations", "%d is not between 1 and 1000000", r.ScramIterations))
 	}
 	return errors.Join(errs...)
 }
@@ -126,33 +108,33 @@ func (r Rights) Validate() error {
 func (g Privileges) validate(path string) []error {
 	allowed := privilegesOn(g.On)
 	if allowed == nil {
-		return []error{wrong(path+".on", "%q is not tables, sequences, functions, schema or database", g.On)}
+		return []error{target.Wrong(path+".on", "%q is not tables, sequences, functions, schema or database", g.On)}
 	}
 	var errs []error
 	if len(g.Privileges) == 0 {
-		errs = append(errs, wrong(path+".privileges", "none are named; on %s: %s", g.On, strings.Join(allowed, ", ")))
+		errs = append(errs, target.Wrong(path+".privileges", "none are named; on %s: %s", g.On, strings.Join(allowed, ", ")))
 	}
 	for i, word := range g.Privileges {
 		if !slices.Contains(allowed, strings.ToUpper(word)) {
-			errs = append(errs, wrong(fmt.Sprintf("%s.privileges[%d]", path, i), "%q does not fit %s; want %s", word, g.On, strings.Join(allowed, ", ")))
+			errs = append(errs, target.Wrong(fmt.Sprintf("%s.privileges[%d]", path, i), "%q does not fit %s; want %s", word, g.On, strings.Join(allowed, ", ")))
 		}
 	}
 	if g.On == onDatabase && g.Schema != "" {
-		errs = append(errs, wrong(path+".schema", "a database has no schema; it is the one of the target's url"))
+		errs = append(errs, target.Wrong(path+".schema", "a database has no schema; it is the one of the target's url"))
 	}
 	if g.On != onDatabase {
 		errs = append(errs, checkNames(path+".schema", []string{g.Schema})...)
 	}
 	if g.On == onDatabase || g.On == onSchema {
 		if len(g.Names) > 0 || g.Future || len(g.Creators) > 0 {
-			errs = append(errs, wrong(path, "names, future and creators are for tables, sequences and functions"))
+			errs = append(errs, target.Wrong(path, "names, future and creators are for tables, sequences and functions"))
 		}
 	}
 	if g.Future && len(g.Names) > 0 {
-		errs = append(errs, wrong(path+".future", "what is created later has no name yet: leave names away"))
+		errs = append(errs, target.Wrong(path+".future", "what is created later has no name yet: leave names away"))
 	}
 	if len(g.Creators) > 0 && !g.Future {
-		errs = append(errs, wrong(path+".creators", "they say who creates what future means: set future"))
+		errs = append(errs, target.Wrong(path+".creators", "they say who creates what future means: set future"))
 	}
 	errs = append(errs, checkNames(path+".names", g.Names)...)
 	return append(errs, checkNames(path+".creators", g.Creators)...)
@@ -163,7 +145,7 @@ func checkNames(path string, names []string) []error {
 	var errs []error
 	for i, name := range names {
 		if name == "" || len(name) > maxName || strings.ContainsRune(name, 0) {
-			errs = append(errs, wrong(fmt.Sprintf("%s[%d]", path, i), "%q is not a name of 1 to %d bytes", name, maxName))
+			errs = append(errs, target.Wrong(fmt.Sprintf("%s[%d]", path, i), "%q is not a name of 1 to %d bytes", name, maxName))
 		}
 	}
 	return errs

@@ -81,21 +81,21 @@ type endpoint struct {
 	connectTimeout       time.Duration
 }
 
-// Validate returns every mistake, each a [FieldError].
+// Validate returns every mistake, each a [target.FieldError].
 func (s Settings) Validate() error {
 	_, err := s.parse()
 	return err
 }
 
-// Validate returns every mistake, each a [FieldError].
+// Validate returns every mistake, each a [target.FieldError].
 func (c Client) Validate() error {
 	var errs []error
 	if c.Port < 0 || c.Port > 65535 {
-		errs = append(errs, wrong("port", "%d is not a port", c.Port))
+		errs = append(errs, target.Wrong("port", "%d is not a port", c.Port))
 	}
 	modes := []string{"", "disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
 	if !slices.Contains(modes, c.SSLMode) {
-		errs = append(errs, wrong("sslmode", "%q is not one of %s", c.SSLMode, strings.Join(modes[1:], ", ")))
+		errs = append(errs, target.Wrong("sslmode", "%q is not one of %s", c.SSLMode, strings.Join(modes[1:], ", ")))
 	}
 	return errors.Join(errs...)
 }
@@ -104,13 +104,13 @@ func (c Client) Validate() error {
 func (s Settings) parse() (endpoint, error) {
 	u, err := url.Parse(s.URL)
 	if err != nil {
-		return endpoint{}, wrong("url", "not a URL") // the parser's error would quote a password
+		return endpoint{}, target.Wrong("url", "not a URL") // the parser's error would quote a password
 	}
 	if u.Scheme != "postgres" && u.Scheme != "postgresql" {
-		return endpoint{}, wrong("url", "want postgres://login@host:port/database")
+		return endpoint{}, target.Wrong("url", "want postgres://login@host:port/database")
 	}
 	if _, inline := u.User.Password(); inline {
-		return endpoint{}, wrong("url", "holds a password; use password: {file: …}")
+		return endpoint{}, target.Wrong("url", "holds a password; use password: {file: …}")
 	}
 	e := endpoint{
 		user: u.User.Username(), host: u.Hostname(), database: strings.TrimPrefix(u.Path, "/"), port: 5432,
@@ -119,17 +119,17 @@ func (s Settings) parse() (endpoint, error) {
 	if text := u.Port(); text != "" {
 		port, err := strconv.ParseUint(text, 10, 16)
 		if err != nil || port == 0 {
-			return endpoint{}, wrong("url", "%q is not a port", text)
+			return endpoint{}, target.Wrong("url", "%q is not a port", text)
 		}
 		e.port = uint16(port)
 	}
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return endpoint{}, wrong("url", "its parameters cannot be read")
+		return endpoint{}, target.Wrong("url", "its parameters cannot be read")
 	}
 	for name, values := range query {
 		if len(values) != 1 {
-			return endpoint{}, wrong("url", "parameter %s is given twice", name)
+			return endpoint{}, target.Wrong("url", "parameter %s is given twice", name)
 		}
 		if err := e.parameter(name, values[0]); err != nil {
 			return endpoint{}, err
@@ -137,13 +137,13 @@ func (s Settings) parse() (endpoint, error) {
 	}
 	switch {
 	case e.user == "":
-		return endpoint{}, wrong("url", "names no login")
+		return endpoint{}, target.Wrong("url", "names no login")
 	case e.host == "" || strings.Contains(e.host, ","):
-		return endpoint{}, wrong("url", "want exactly one host")
+		return endpoint{}, target.Wrong("url", "want exactly one host")
 	case e.database == "" || strings.Contains(e.database, "/"):
-		return endpoint{}, wrong("url", "names no database")
+		return endpoint{}, target.Wrong("url", "names no database")
 	case !e.local() && !e.verified():
-		return endpoint{}, &FieldError{
+		return endpoint{}, &target.FieldError{
 			Path: "url",
 			Text: fmt.Sprintf("sslmode=%s shows the administrator's credential to whoever answers as %s; want sslmode=verify-full or verify-ca", e.sslmode, e.host),
 			Help: "for an authority of your own, name its certificate: ca: {file: …}; only servers on this machine go without",
@@ -156,7 +156,7 @@ func (s Settings) parse() (endpoint, error) {
 func (e *endpoint) parameter(name, value string) error {
 	oneOf := func(into *string, allowed ...string) error {
 		if !slices.Contains(allowed, value) {
-			return wrong("url", "%s=%s: want one of %s", name, value, strings.Join(allowed, ", "))
+			return target.Wrong("url", "%s=%s: want one of %s", name, value, strings.Join(allowed, ", "))
 		}
 		*into = value
 		return nil
@@ -172,18 +172,18 @@ func (e *endpoint) parameter(name, value string) error {
 	case "connect_timeout":
 		seconds, err := strconv.Atoi(value)
 		if err != nil || seconds < 1 || seconds > 300 {
-			return wrong("url", "connect_timeout=%s: want 1 to 300 seconds", value)
+			return target.Wrong("url", "connect_timeout=%s: want 1 to 300 seconds", value)
 		}
 		e.connectTimeout = time.Duration(seconds) * time.Second
 		return nil
 	case "host":
 		if !strings.HasPrefix(value, "/") || e.host != "" {
-			return wrong("url", "parameter host is for the directory of a socket")
+			return target.Wrong("url", "parameter host is for the directory of a socket")
 		}
 		e.host = value
 		return nil
 	}
-	return wrong("url", "parameter %s is not allowed (sslmode, channel_binding, connect_timeout, host)", name)
+	return target.Wrong("url", "parameter %s is not allowed (sslmode, channel_binding, connect_timeout, host)", name)
 }
 
 // socket reports whether the server is reached through a socket of this machine.

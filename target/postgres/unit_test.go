@@ -67,7 +67,7 @@ func TestURLsAreReadByAnAllowList(t *testing.T) {
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: got %v, want %q", text, err, want)
 		}
-		if at, named := errors.AsType[*postgres.FieldError](err); err != nil && (!named || at.Field() != "url") {
+		if at, named := errors.AsType[*target.FieldError](err); err != nil && (!named || at.Field() != "url") {
 			t.Errorf("%s: the error does not name its field: %v", text, err)
 		}
 		if err != nil && strings.Contains(err.Error(), "hunter2") {
@@ -96,7 +96,7 @@ func TestMistakesInRightsNameTheirField(t *testing.T) {
 		if err := json.Unmarshal([]byte(text), &rights); err != nil {
 			t.Fatal(err)
 		}
-		wrong, ok := errors.AsType[*postgres.FieldError](rights.Validate())
+		wrong, ok := errors.AsType[*target.FieldError](rights.Validate())
 		if !ok || wrong.Field() != field {
 			t.Errorf("%s: got %v, want field %s", text, rights.Validate(), field)
 		}

@@ -212,17 +212,9 @@ func (m *Memory) late(ctx context.Context, held <-chan struct{}, lease string, d
 	}
 }
 
-// checkLease refuses what is not a lease ID.
-func checkLease(lease string) error {
-	if len(lease) != 20 || strings.Trim(lease, "abcdefghijklmnopqrstuvwxyz234567") != "" {
-		return fmt.Errorf("%q is not a lease ID: %w", lease, target.ErrNotDone)
-	}
-	return nil
-}
-
 // Grant makes a login named dp_memory_<lease>.
 func (m *Memory) Grant(ctx context.Context, g target.Grant) (target.Credential, error) {
-	if err := checkLease(g.Lease); err != nil {
+	if err := target.CheckLease(g.Lease); err != nil {
 		return target.Credential{}, err
 	}
 	read, err := readMemoryRights(g.Rights)
@@ -244,7 +236,7 @@ func (m *Memory) Grant(ctx context.Context, g target.Grant) (target.Credential, 
 
 // Revoke ends the login of lease for good.
 func (m *Memory) Revoke(ctx context.Context, lease string) error {
-	if err := checkLease(lease); err != nil {
+	if err := target.CheckLease(lease); err != nil {
 		return err
 	}
 	return m.over(ctx, BeforeRevoke, AfterRevoke, lease, func() error { m.system.Bury(lease); return nil })
