@@ -23,7 +23,7 @@ type figures struct {
 
 func newFigures() *figures {
 	buckets := prometheus.ExponentialBuckets(0.001, 2, 14)
-	return &figures{
+	f := &figures{
 		acquisitions: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "daypass_acquire_seconds", Help: "Acquisitions from evidence to credential, by target and outcome.", Buckets: buckets},
 			[]string{"target", "outcome"}),
@@ -47,6 +47,14 @@ func newFigures() *figures {
 			Name: "daypass_enrolments_total", Help: "Devices that enrolled or renewed their term, or tried to, by step (enrol, renew) and outcome."},
 			[]string{"step", "outcome"}),
 	}
+	// What seldom happens is there from the beginning, so that alarms have something to compare with.
+	for _, outcome := range []string{holds, fails, unknown} {
+		f.reviews.WithLabelValues(outcome)
+	}
+	for _, step := range []string{"enrol", "renew"} {
+		f.enrolments.WithLabelValues(step, outcome(nil))
+	}
+	return f
 }
 
 // outcome is "ok" or the kind of the error.

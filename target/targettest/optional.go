@@ -18,7 +18,7 @@ import (
 func expires(t *testing.T, s *suite) {
 	lease := Lease()
 	order := s.order(lease)
-	order.TTL = 2 * time.Second
+	order.TTL = 6 * time.Second // long enough to be tried on a slow machine
 	credential, err := s.Target.Grant(s.ctx, order)
 	if err != nil {
 		t.Fatalf("grant: %v", err)
