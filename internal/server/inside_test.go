@@ -175,10 +175,10 @@ func TestTheIssuerOfATokenIsReadWithoutBelievingIt(t *testing.T) {
 		"e30.eyJpc3MiOiJhIn0eyJpc3MiOiJiIn0.trailing-data": "",
 		"e30.e30.x": "",
 		// JWT-SVIDs: {"sub":"spiffe://a/b"}, the same with {"iss":"https://c"}, and with other subjects
-		"e30.eyJzdWIiOiJzcGlmZmU6Ly9hL2IifQ.x": "spiffe://a",
-		"e30.eyJpc3MiOiJodHRwczovL2MiLCJzdWIiOiJzcGlmZmU6Ly9hL2IifQ.x": "https://c spiffe://a",
+		"e30.eyJzdWIiOiJzcGlmZmU6Ly9hL2IifQ.x":                           "spiffe://a",
+		"e30.eyJpc3MiOiJodHRwczovL2MiLCJzdWIiOiJzcGlmZmU6Ly9hL2IifQ.x":   "https://c spiffe://a",
 		"e30.eyJpc3MiOiJodHRwczovL2MiLCJzdWIiOiJ4IHNwaWZmZTovL2EvYiJ9.x": "https://c",
-		"e30.eyJzdWIiOiJ4In0.x": "",
+		"e30.eyJzdWIiOiJ4In0.x":                                          "",
 	} {
 		got, err := claimedIssuers(token)
 		if strings.Join(got, " ") != want || (err == nil) != (want != "") {

@@ -111,7 +111,9 @@ func (r *kindsRig) revoke(t *testing.T, revoked ...*x509.Certificate) {
 	r.write(t, "secrets/machines.crl", string(toPEM("X509 CRL", der)))
 }
 
-func toPEM(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
+func toPEM(kind string, der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+}
 
 // issue returns a certificate of press-7 that differs as said.
 func issue(t *testing.T, by identitytest.Authority, change func(*x509.Certificate)) ([]*x509.Certificate, *ecdsa.PrivateKey) {
