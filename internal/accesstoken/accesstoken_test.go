@@ -100,7 +100,7 @@ func TestNoUnboundTokenIsMadeOrRead(t *testing.T) {
 			t.Errorf("cnf %s: %v", name, err)
 		}
 	}
-	plain, err := signer.Sign(t.Context(), issuer.Token{ID: "1", Subject: "ci:worker", Audience: []string{ours}, TTL: time.Hour})
+	plain, err := signer.Sign(t.Context(), issuer.Token{Type: "enrol+jwt", ID: "1", Subject: "ci:worker", Audience: []string{ours}, TTL: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
