@@ -36,7 +36,7 @@ func TestKeysTurnOverOnTheirScheduleWithoutAnybodysHelp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		i := h.run(t, func(c *issuer.Config) { c.Rotate = 48 * time.Hour })
-		time.Sleep(96 * time.Hour) // in the bubble
+		time.Sleep(96 * time.Hour) //nolint:forbidigo // in a bubble
 		if changes := h.shelf.changed(); len(changes) != 0 {
 			t.Fatalf("nobody needed keys, and the record says %+v", changes)
 		}
@@ -47,7 +47,7 @@ func TestKeysTurnOverOnTheirScheduleWithoutAnybodysHelp(t *testing.T) {
 				t.Errorf("generation %s signs again or still", generation)
 			}
 			seen[generation] = true
-			time.Sleep(48*time.Hour + time.Minute)
+			time.Sleep(48*time.Hour + time.Minute) //nolint:forbidigo // in a bubble
 		}
 		if changes := h.shelf.changed(); len(changes) != 4 || changes[3].By != "schedule" {
 			t.Errorf("the record says %+v", changes)
@@ -70,7 +70,7 @@ func TestCopiesAreReplacedWhole(t *testing.T) {
 		directory := t.TempDir()
 		i := h.run(t, func(c *issuer.Config) { c.Publish, c.Rotate = directory, 48*time.Hour })
 		for range 2 {
-			time.Sleep(25 * time.Hour)
+			time.Sleep(25 * time.Hour) //nolint:forbidigo // in a bubble
 			for _, path := range []string{issuer.ConfigurationPath, issuer.KeysPath} {
 				if read(t, directory, path) != document(t, i, path) {
 					t.Errorf("the copy of %s is another", path)
@@ -80,7 +80,7 @@ func TestCopiesAreReplacedWhole(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(directory, issuer.KeysPath), []byte("spoilt"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) //nolint:forbidigo // in a bubble
 		if read(t, directory, issuer.KeysPath) != document(t, i, issuer.KeysPath) {
 			t.Error("a spoilt copy stays")
 		}
@@ -107,14 +107,14 @@ func TestKeysThatCannotBePublishedDoNotSign(t *testing.T) {
 		directory := filepath.Join(t.TempDir(), "later")
 		i := h.run(t, func(c *issuer.Config) { c.Publish, c.Rotate = directory, 48*time.Hour })
 		before := generationOf(keyOf(t, sign(t, i, order())))
-		time.Sleep(96 * time.Hour)
+		time.Sleep(96 * time.Hour) //nolint:forbidigo // in a bubble
 		if still := generationOf(keyOf(t, sign(t, i, order()))); still != before {
 			t.Error("keys sign that stand nowhere")
 		}
 		if err := os.Mkdir(directory, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) //nolint:forbidigo // in a bubble
 		after := generationOf(keyOf(t, sign(t, i, order())))
 		if after == before || !strings.Contains(read(t, directory, issuer.KeysPath), after) {
 			t.Errorf("generation %s signs, and %s before it", after, before)

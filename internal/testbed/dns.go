@@ -24,7 +24,7 @@ func NewDNS(t testing.TB, answer string) *DNS {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
+	t.Cleanup(func() { _ = conn.Close() })
 	d := &DNS{address: conn.LocalAddr().String()}
 	d.Answer(answer)
 	go d.serve(conn)

@@ -100,7 +100,7 @@ func (m *Moto) do(ctx context.Context, method, path, body string) error {
 		return err
 	}
 	request.Header.Set("Content-Type", "text/plain")
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := (&http.Client{Timeout: 10 * time.Second}).Do(request)
 	if err != nil {
 		return err
 	}
