@@ -3,7 +3,6 @@ package oidc_test
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -172,18 +171,6 @@ func TestConfigurationsThatCannotBeSafeAreRefused(t *testing.T) {
 		change(&config)
 		if _, err := oidc.New(config); err == nil {
 			t.Errorf("%s is accepted", name)
-		}
-	}
-}
-
-func TestTheClaimedIssuerIsReadButNotTrusted(t *testing.T) {
-	w := newWorld(t, "ES256")
-	if got, err := oidc.ClaimedIssuer(w.github()); err != nil || got != w.issuer.URL() {
-		t.Errorf("got %q, %v", got, err)
-	}
-	for _, bad := range []string{"", "a.b.c", "e30.e30.AA", "e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"iss":"a","iss":"b"}`)) + ".AA"} {
-		if got, err := oidc.ClaimedIssuer(secret.New(bad)); !errors.Is(err, identity.ErrRejected) {
-			t.Errorf("%q: got %q, %v", bad, got, err)
 		}
 	}
 }

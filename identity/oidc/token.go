@@ -7,7 +7,6 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/daypass/daypass/api"
-	"github.com/daypass/daypass/secret"
 )
 
 // maxKeyID bounds `kid`, in bytes: unknown ones are remembered.
@@ -138,26 +137,4 @@ func open(p parts, h *header, key *key) ([]byte, error) {
 		return nil, reject(WhySignature, "the signature is not that of key %s", quote(h.kid))
 	}
 	return payload, nil
-}
-
-// ClaimedIssuer returns the `iss` that a token claims. Nobody has vouched for it: it is good for choosing the
-// verifier of that issuer, which checks it, and for nothing else. The error is a [Rejection].
-func ClaimedIssuer(evidence secret.Text) (string, error) {
-	p, err := split(evidence.Reveal())
-	if err != nil {
-		return "", err
-	}
-	text, err := base64.RawURLEncoding.DecodeString(p.payload)
-	if err != nil {
-		return "", reject(WhyMalformed, "the payload is not base64url")
-	}
-	claims, err := parseClaims(text)
-	if err != nil {
-		return "", err
-	}
-	issuer, ok := claims["iss"].(string)
-	if !ok {
-		return "", reject(WhyIssuer, "the token names no issuer")
-	}
-	return issuer, nil
 }
