@@ -49,7 +49,7 @@ func newPager(t *testing.T) *pager {
 // await waits for a message, and fails when another comes twice meanwhile.
 func (p *pager) await(t *testing.T, state watch.State, kind watch.Kind, subject string) watch.Message {
 	t.Helper()
-	late := time.After(100 * time.Second)
+	late := time.After(4 * time.Minute)
 	for {
 		select {
 		case m := <-p.messages:
