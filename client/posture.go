@@ -24,3 +24,14 @@ func (c *Client) WithdrawPosture(ctx context.Context, source, id string) (api.Po
 func (c *Client) Postures(ctx context.Context, source string) iter.Seq2[api.PostureRecord, error] {
 	return pages[api.PostureRecord](ctx, c, "list posture "+source, path("v1", "posture", source), nil)
 }
+
+// Posture reads one record.
+func (c *Client) Posture(ctx context.Context, source, id string) (api.PostureRecord, error) {
+	return ask[api.PostureRecord](ctx, c, "read posture "+source, call{method: http.MethodGet, path: path("v1", "posture", source, id), safe: true})
+}
+
+// PostureSources returns the sources that the active access files declare, by name.
+func (c *Client) PostureSources(ctx context.Context) ([]api.PostureSource, error) {
+	page, err := ask[api.Page[api.PostureSource]](ctx, c, "list sources of posture", call{method: http.MethodGet, path: path("v1", "posture"), safe: true})
+	return page.Items, err
+}

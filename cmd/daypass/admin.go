@@ -19,7 +19,7 @@ import (
 func (a *app) adminCommands() []*cobra.Command {
 	return in("admin", a.leasesCommand(), a.lockCommand(), a.unlockCommand(), a.locksCommand(), a.explainCommand(),
 		a.statusCommand(), a.targetCommand(), a.trustCommand(), a.accessCommand(), a.checkCommand("check"), a.applyCommand("apply"),
-		a.schemaCommand(), a.ledgerCommand(), a.keysCommand(), a.issuerCommand(), a.deviceCommand())
+		a.schemaCommand(), a.ledgerCommand(), a.keysCommand(), a.issuerCommand(), a.deviceCommand(), a.postureCommand())
 }
 
 // collect takes at most limit items of a list (0: all) and tells whether there are more.

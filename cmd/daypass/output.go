@@ -127,9 +127,9 @@ func yellow(s string) string { return lipgloss.NewStyle().Foreground(lipgloss.Ye
 // mood colours a word that says how something is.
 func mood(word string) string {
 	switch word {
-	case "active", "ok", "allow":
+	case "active", "ok", "allow", "believed":
 		return green(word)
-	case "revoking", "pending", "warning", "unknown", "draining":
+	case "revoking", "pending", "warning", "unknown", "draining", "stale", "unfit", "undeclared":
 		return yellow(word)
 	case "failing", "deny", "problem":
 		return red(word)

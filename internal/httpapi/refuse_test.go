@@ -33,6 +33,7 @@ var endpoints = []struct {
 	{"GET", "/v1/posture/device/a", "", false},
 	{"DELETE", "/v1/posture/device/a", "", false},
 	{"GET", "/v1/posture/device", "", false},
+	{"GET", "/v1/posture", "", false},
 	{"POST", "/v1/devices/enrolments", `{"issuer":"edge","name":"pump-7"}`, false},
 	{"POST", "/v1/devices", `{"token":"x"}`, true},
 	{"GET", "/v1/devices?issuer=edge", "", false},

@@ -133,6 +133,16 @@ func (c *compiledPosture) believes(reported, now time.Time) bool {
 	return age <= c.maxAge && age >= -maxSkew
 }
 
+// Believes reports whether a policy would see a record of a source now, and until when at most it will.
+func (e *Engine) Believes(name string, record Posture, now time.Time) (until time.Time, ok bool) {
+	posture := e.postures[name]
+	if posture == nil {
+		return until, false
+	}
+	_, ok = posture.attributes(record)
+	return record.ReportedAt.Add(posture.maxAge), ok && posture.believes(record.ReportedAt, now)
+}
+
 // maxSkew is how far ahead of ours the clock of whoever dates a record may be.
 const maxSkew = time.Minute
 
