@@ -59,7 +59,8 @@ type Possession struct {
 	Proof dpop.Proof // good once; the zero value where a certificate proves it
 }
 
-// Possess returns the key that a caller shows to hold: that of a proof, else that of its certificate, else none.
+// Possess returns the key that a caller shows to hold: that of a proof, else that of its certificate, else none. It
+// remembers nothing: anybody can prove keys of their own, and would fill the memory that holders of tokens need.
 func (t *Tokens) Possess(s Showing, token secret.Text) (Possession, error) {
 	if s.Proof == "" {
 		if len(s.Chain) == 0 {
@@ -74,9 +75,6 @@ func (t *Tokens) Possess(s Showing, token secret.Text) (Possession, error) {
 	case err != nil:
 		return Possession{}, &Refusal{InvalidProof, "the DPoP proof is not accepted (RFC 9449 §4.3)", err}
 	}
-	if !t.memory.First(proof.Thumbprint+" "+proof.ID, proof.Until) {
-		return Possession{}, ErrReplayed()
-	}
 	return Possession{Binding{Key: proof.Thumbprint}, proof}, nil
 }
 
@@ -85,7 +83,7 @@ func ErrReplayed() error {
 	return &Refusal{InvalidProof, "the DPoP proof was used before (RFC 9449 §11.1)", nil}
 }
 
-// Hold checks that who shows a token holds its key. Without that the token is worth nothing.
+// Hold checks that who shows a token holds its key, and remembers the proof. Without that the token is worth nothing.
 func (t *Tokens) Hold(token Token, text secret.Text, s Showing) (Possession, error) {
 	if s.Scheme != "" && s.Scheme != token.Binding.TokenType() {
 		return Possession{}, &Refusal{InvalidToken, "the access token is bound to a key and does not go with this scheme (RFC 9449 §7.1)", nil}
@@ -108,6 +106,9 @@ func (t *Tokens) Hold(token Token, text secret.Text, s Showing) (Possession, err
 	}
 	if shown.Key != token.Binding.Key {
 		return Possession{}, &Refusal{InvalidProof, "the proof is of another key than the access token is bound to (RFC 9449 §7.1)", nil}
+	}
+	if !t.memory.First(shown.Proof.Thumbprint+" "+shown.Proof.ID, shown.Proof.Until) {
+		return Possession{}, ErrReplayed()
 	}
 	return shown, nil
 }

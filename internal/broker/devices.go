@@ -78,6 +78,7 @@ type invited struct {
 	Issuer  string            `json:"devices"` // the URL of the device's issuer
 	Labels  map[string]string `json:"labels"`
 	By      string            `json:"by"`
+	Made    int64             `json:"made"` // in microseconds since 1970; iat has whole seconds
 	Expires int64             `json:"exp"`
 	Bound   struct {
 		Key string `json:"jkt"`
@@ -95,7 +96,7 @@ func (b *Broker) InviteDevice(ctx context.Context, c Caller, r InviteRequest) (o
 		return out, err
 	}
 	now := b.clock.Now()
-	claims := map[string]any{"devices": at.URL, "labels": r.Labels, "by": who.name}
+	claims := map[string]any{"devices": at.URL, "labels": r.Labels, "by": who.name, "made": now.UnixMicro()}
 	if r.Thumbprint != "" {
 		claims["cnf"] = map[string]string{"jkt": r.Thumbprint}
 	}
@@ -207,6 +208,9 @@ func (b *Broker) enrol(ctx context.Context, token secret.Text, evidence Evidence
 			}
 			return b.stranger(op, "the enrolment token was used before")
 		}
+		if err := b.outlived(tx, at.URL, said); err != nil {
+			return err
+		}
 		if err := tx.EnrolDevice(fresh, maxDevices); err != nil {
 			return err
 		}
@@ -308,7 +312,8 @@ func (b *Broker) renewDevice(ctx context.Context, r RenewRequest) (out Enrolled,
 		}
 		dues = append(dues, dueOf(next)...)
 	}
-	if err := b.renews.take(at.URL, r.Name, time.Now()); err != nil {
+	// By the key, and not by the name, whose renewals any stranger could use up.
+	if err := b.renews.take(at.URL, "key "+held.Key, time.Now()); err != nil {
 		return out, err
 	}
 	now := b.clock.Now()
