@@ -14,6 +14,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/url"
+	"strings"
 )
 
 // Header and HeaderNonce are the HTTP headers of RFC 9449 §4.1 and §8.
@@ -64,13 +65,18 @@ func tokenHash(token string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// plainURL is a URL as `htu` names it: without query and fragment (RFC 9449 §4.2).
+// plainURL is a URL as `htu` names it: without query and fragment (RFC 9449 §4.2). Two are one where they lead to the same
+// server by any reader (RFC 3986 §6.2.2.1 and §6.2.3: the case of its name, the usual port); of paths there is one spelling.
 func plainURL(text string) (string, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" {
 		return "", errors.New("not an absolute URL")
 	}
 	u.RawQuery, u.ForceQuery, u.Fragment, u.RawFragment, u.User = "", false, "", "", nil
+	u.Host = strings.ToLower(u.Host)
+	if usual := map[string]string{"https": "443", "http": "80"}[u.Scheme]; usual != "" && u.Port() == usual {
+		u.Host = strings.TrimSuffix(u.Host, ":"+usual)
+	}
 	if u.Path == "" {
 		u.Path = "/"
 	}

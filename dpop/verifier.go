@@ -117,8 +117,14 @@ func parse(text string) (*jose.JSONWebSignature, error) {
 	if t, _ := header["typ"].(string); !strings.EqualFold(strings.TrimPrefix(t, "application/"), typ) {
 		return nil, reject("is not of type %s", typ)
 	}
-	if jwk, _ := header["jwk"].(map[string]any); jwk == nil || jwk["d"] != nil || jwk["k"] != nil || jwk["p"] != nil {
-		return nil, reject("brings no public key, or a private one")
+	jwk, _ := header["jwk"].(map[string]any)
+	if jwk == nil {
+		return nil, reject("brings no public key")
+	}
+	for _, name := range []string{"d", "k", "p", "q", "dp", "dq", "qi", "oth"} { // RFC 7518 §6.2.2, §6.3.2 and §6.4
+		if _, ok := jwk[name]; ok {
+			return nil, reject("brings a private key")
+		}
 	}
 	jws, err := jose.ParseSignedCompact(text, algorithms())
 	if err != nil || len(jws.Signatures) != 1 {
@@ -162,7 +168,7 @@ func open(jws *jose.JSONWebSignature) (said claims, by jose.JSONWebKey, err erro
 func strong(key any) bool {
 	switch k := key.(type) {
 	case *rsa.PublicKey:
-		return k.N.BitLen() >= 2048 && k.N.BitLen() <= 4096 && k.E <= 1<<31-1
+		return k.N.BitLen() >= 2048 && k.N.BitLen() <= 4096 && k.N.Bit(0) == 1 && k.E >= 1<<16+1 && k.E <= 1<<31-1 && k.E&1 == 1
 	case *ecdsa.PublicKey, ed25519.PublicKey:
 		return true
 	}
