@@ -42,6 +42,7 @@ const floors = `
 2 internal/location         countries and subdivisions of addresses, by a file in MaxMind's format
 2 internal/issuer           Daypass as an issuer: keys that sign tokens for others
 2 internal/kube             the requests that Daypass makes of a Kubernetes API server
+2 internal/secretdir        the files below secrets_dir that access files refer to
 2 internal/store            leases and ledger entries in one transaction
 2 internal/store/sqlite     the embedded dialect
 2 internal/store/postgres   the dialect of a PostgreSQL database that several processes share
@@ -62,8 +63,11 @@ const floors = `
 3 internal/rig              a whole installation as processes, for the crash loop and benchmarks
 
 4 internal/broker           the story: verify, decide, record, grant, activate, answer
+4 internal/kind             the kinds of targets and issuers, and how one is made
 4 internal/trust            whom a configuration trusts: what is wider than it need be, and how others trust us
 
+5 internal/verifier         the verifiers of the issuers in use, and which of them evidence goes to
+5 internal/deployment       brings access revisions into service: the fleet in step with the active one
 5 internal/httpapi          HTTP edge: decode, call, problem details
 
 6 internal/server           composition: builds everything from a configuration

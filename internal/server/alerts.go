@@ -177,10 +177,9 @@ func (s *Server) claimAlert(ctx context.Context, what string, during time.Durati
 // issuerHealth returns how the active issuers are doing.
 func (s *Server) issuerHealth() []watch.Health {
 	var all []watch.Health
-	for name, used := range s.builder.issuers.current() {
+	for name, state := range s.verifiers.Keys() {
 		h := watch.Health{Issuer: name}
-		if used.status != nil {
-			state := used.status()
+		if state != nil {
 			h.FailingSince, h.LastError, h.Keys, h.KeysUntil = state.FailingSince, state.LastError, state.Keys, state.KeysUntil
 		}
 		all = append(all, h)

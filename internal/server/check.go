@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/kind"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/trust"
 )
@@ -23,7 +24,7 @@ func CheckAccess(files map[string]string, timeZones []string) (Checked, error) {
 		return Checked{}, err
 	}
 	// What the server's configuration allows matters when a target is opened, and none is.
-	cfg, err := access.Parse(files, accessKinds(kinds(Config{}), issuerKinds()))
+	cfg, err := access.Parse(files, kind.All(kind.Allowed{}).Access())
 	if err != nil {
 		return Checked{}, err
 	}
@@ -36,7 +37,7 @@ func CheckAccess(files map[string]string, timeZones []string) (Checked, error) {
 
 // LintAccess returns what is wider in access files than it need be, or every mistake as [source.Errors].
 func LintAccess(files map[string]string) ([]trust.Finding, error) {
-	cfg, err := access.Parse(files, accessKinds(kinds(Config{}), issuerKinds()))
+	cfg, err := access.Parse(files, kind.All(kind.Allowed{}).Access())
 	if err != nil {
 		return nil, err
 	}

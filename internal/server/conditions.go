@@ -21,6 +21,7 @@ import (
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/location"
+	"github.com/daypass/daypass/internal/secretdir"
 	"github.com/daypass/daypass/internal/store"
 )
 
@@ -210,9 +211,9 @@ func (s *Server) fetchPosture(ctx context.Context, read access.PostureRead) ([]b
 		return nil, err
 	}
 	request.Header.Set("Accept", "application/json")
-	files := secrets{s.cfg.SecretsDir}
+	files := secretdir.New(s.cfg.SecretsDir)
 	if read.Token != "" {
-		token, err := files.text(read.Token)
+		token, err := files.Text(read.Token)
 		if err != nil {
 			return nil, err
 		}
@@ -220,7 +221,7 @@ func (s *Server) fetchPosture(ctx context.Context, read access.PostureRead) ([]b
 	}
 	settings := &tls.Config{MinVersion: tls.VersionTLS12}
 	if read.CAFile != "" {
-		text, err := files.certificates(read.CAFile)
+		text, err := files.Certificates(read.CAFile)
 		if err != nil {
 			return nil, err
 		}

@@ -35,17 +35,24 @@ func newFigures(s *Server) *figures {
 	}
 }
 
-// verified counts a verification. The issuer is a name of the configuration or nothing: strangers cannot make label
-// values.
-func (f *figures) verified(issuer string, err error, took time.Duration) {
-	outcome := "ok"
+// verifying begins to count a verification, which what it returns ends. The issuer is a name of the configuration or
+// nothing: strangers cannot make label values.
+func (f *figures) verifying() func(issuer string, err error) {
+	begun := time.Now()
+	return func(issuer string, err error) {
+		f.verifications.WithLabelValues(issuer, outcomeOf(err)).Observe(time.Since(begun).Seconds())
+	}
+}
+
+// outcomeOf is the word for how a verification ended.
+func outcomeOf(err error) string {
 	switch {
 	case errors.Is(err, identity.ErrRejected):
-		outcome = "rejected"
+		return "rejected"
 	case err != nil:
-		outcome = "unavailable"
+		return "unavailable"
 	}
-	f.verifications.WithLabelValues(issuer, outcome).Observe(took.Seconds())
+	return "ok"
 }
 
 // oauthAnswered counts an answer of an OAuth endpoint. Both are words of ours.
@@ -115,11 +122,10 @@ func (f *figures) Collect(out chan<- prometheus.Metric) {
 }
 
 func (f *figures) collectIssuers(out chan<- prometheus.Metric, now time.Time) {
-	for name, used := range f.server.builder.issuers.current() {
-		if used.status == nil {
+	for name, state := range f.server.verifiers.Keys() {
+		if state == nil {
 			continue
 		}
-		state := used.status()
 		up := 1.0
 		if state.Failing {
 			up = 0

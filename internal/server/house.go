@@ -152,10 +152,10 @@ func (s *Server) keepHouse(ctx context.Context) error {
 			s.readCertificate(false)
 			s.readLocation(false)
 		case <-tidy.C:
-			if len(s.builder.faults()) > 0 {
+			if len(s.deployment.Faults()) > 0 {
 				s.redeploy(ctx)
 			}
-			if err := s.builder.tidy(ctx); err != nil {
+			if err := s.deployment.Tidy(ctx); err != nil {
 				s.log.Error("tidy up the targets", "err", err)
 			}
 			healths = s.tellHealth(ctx, healths)

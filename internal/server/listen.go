@@ -82,7 +82,7 @@ func (s *Server) tlsConfig() *tls.Config {
 	asking := plain.Clone()
 	asking.ClientAuth = tls.RequestClientCert
 	plain.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		if s.builder.issuers.wantCertificates() {
+		if s.verifiers.WantsCertificates() {
 			return asking, nil
 		}
 		return nil, nil // this one

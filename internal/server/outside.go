@@ -14,6 +14,7 @@ import (
 
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/issuer"
+	"github.com/daypass/daypass/internal/kind"
 	"github.com/daypass/daypass/internal/source"
 	"github.com/daypass/daypass/internal/trust"
 	"github.com/daypass/daypass/target/aws"
@@ -24,7 +25,7 @@ import (
 // FederationOf returns what another side has to know to trust the tokens of a role. What access files leave to the server,
 // the caller says: url is our issuer's URL, algorithm what it signs with by itself.
 func FederationOf(files map[string]string, role, url, algorithm string) (trust.Federation, error) {
-	cfg, err := access.Parse(files, accessKinds(kinds(Config{}), issuerKinds()))
+	cfg, err := access.Parse(files, kind.All(kind.Allowed{}).Access())
 	if err != nil {
 		return trust.Federation{}, err
 	}
@@ -33,7 +34,7 @@ func FederationOf(files map[string]string, role, url, algorithm string) (trust.F
 		return trust.Federation{}, withHint(fmt.Errorf("there is no role %q", role), source.Suggest(role, "roles", slices.Collect(maps.Keys(cfg.Roles))))
 	}
 	f := trust.Federation{Role: role, Target: r.Target, Issuer: url, Algorithm: algorithm, Subject: "role:" + role}
-	switch kind := cfg.Targets[r.Target].Kind; kind {
+	switch of := cfg.Targets[r.Target].Kind; of {
 	case oidctoken.Kind:
 		return f, ofToken(&f, r)
 	case aws.Kind:
@@ -41,7 +42,7 @@ func FederationOf(files map[string]string, role, url, algorithm string) (trust.F
 	case cloudtoken.KindGoogle, cloudtoken.KindAzure:
 		return f, ofCloud(&f, cfg.Targets[r.Target])
 	default:
-		return f, withHint(fmt.Errorf("role %q is of a target of kind %s, which needs no trust in our issuer", role, kind), "name a role with a section oidc-token or aws")
+		return f, withHint(fmt.Errorf("role %q is of a target of kind %s, which needs no trust in our issuer", role, of), "name a role with a section oidc-token or aws")
 	}
 }
 
@@ -83,9 +84,9 @@ func ofToken(f *trust.Federation, role access.Role) error {
 // ofAWS fills in what AWS has to trust for a role: the role's own tokens, or where it makes something per lease, those of
 // its target.
 func ofAWS(f *trust.Federation, role access.Role, of access.Target) error {
-	settings, _, err := readTarget[aws.Settings, aws.Client](of)
-	if err != nil {
-		return err
+	var settings aws.Settings
+	if err := json.Unmarshal(of.Settings, &settings); err != nil {
+		return fmt.Errorf("read the settings of target %q: %w", of.Name, err)
 	}
 	var rights aws.Rights
 	if err := json.Unmarshal(role.Rights, &rights); err != nil {

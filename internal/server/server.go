@@ -1,15 +1,12 @@
 // Package server composes Daypass: it reads daypass.yaml, makes every part from it, and runs them until it is told
 // to stop.
 //
-// It owns the configuration (config.go), what `daypass init` makes (init.go), the secrets that access files refer
-// to (secrets.go), the kinds of targets and issuers (targets.go, issuers.go) and their place in the fleet
-// (builder.go), the listeners (listen.go, socket.go) and the housekeeping (house.go). It promises that a server
-// which starts has the key, the store and the ledger that belong together; that activating an access revision
-// disturbs nothing that stays the same; and that stopping loses nothing: requests are answered, revocations under
-// way are recorded, and the store is drained before it closes.
+// It owns the configuration (config.go), what `daypass init` makes (init.go), the listeners (listen.go, socket.go), the
+// housekeeping (house.go) and what the server tells of itself (status.go, figures.go). It promises that a server which
+// starts has the key, the store and the ledger that belong together, and that stopping loses nothing: requests are
+// answered, revocations under way are recorded, and the store is drained before it closes.
 //
-// It is the only package that names concrete targets and issuers. Commands and test kits stand on it; it must not
-// import them.
+// Commands and test kits stand on it; it must not import them.
 package server
 
 import (
@@ -28,13 +25,17 @@ import (
 
 	"github.com/daypass/daypass/identity/device"
 	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/deployment"
 	"github.com/daypass/daypass/internal/httpapi"
 	"github.com/daypass/daypass/internal/issuer"
 	"github.com/daypass/daypass/internal/keyring"
+	"github.com/daypass/daypass/internal/kind"
 	"github.com/daypass/daypass/internal/location"
 	"github.com/daypass/daypass/internal/revoker"
+	"github.com/daypass/daypass/internal/secretdir"
 	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/internal/trace"
+	"github.com/daypass/daypass/internal/verifier"
 	"github.com/daypass/daypass/internal/watch"
 	"github.com/daypass/daypass/target"
 )
@@ -56,20 +57,21 @@ type Server struct {
 	log     *slog.Logger
 	started time.Time
 
-	store    *store.Store
-	key      *keyring.Key
-	clock    *revoker.Clock
-	fleet    *revoker.Fleet
-	revoker  *revoker.Revoker
-	builder  *builder
-	issuer   *issuer.Issuer
-	broker   *broker.Broker
-	location *location.File // nil: none is configured
-	registry *prometheus.Registry
-	figures  *figures
-	watch    *watch.Watcher
-	ready    *probe
-	tracer   *trace.Tracer // nil: nothing is traced
+	store      *store.Store
+	key        *keyring.Key
+	clock      *revoker.Clock
+	fleet      *revoker.Fleet
+	revoker    *revoker.Revoker
+	verifiers  *verifier.Pool
+	deployment *deployment.Deployment
+	issuer     *issuer.Issuer
+	broker     *broker.Broker
+	location   *location.File // nil: none is configured
+	registry   *prometheus.Registry
+	figures    *figures
+	watch      *watch.Watcher
+	ready      *probe
+	tracer     *trace.Tracer // nil: nothing is traced
 
 	url         string
 	certificate *certificateFiles // nil without TLS
@@ -143,7 +145,7 @@ func (s *Server) assemble() error {
 		return err
 	}
 	s.revoker = revoker.New(revoker.Config{Store: s.store, Fleet: s.fleet, Clock: s.clock, Log: s.log})
-	files := secrets{s.cfg.SecretsDir}
+	kinds, files := s.kinds(), secretdir.New(s.cfg.SecretsDir)
 	s.issuer = s.newIssuer()
 	tokens, err := s.accessTokens()
 	if err != nil {
@@ -152,28 +154,36 @@ func (s *Server) assemble() error {
 	if s.watch, err = s.newWatcher(); err != nil {
 		return err
 	}
-	s.builder = &builder{
-		kinds:   withTestKinds(kinds(s.cfg), s.options.Targets),
-		zones:   locations,
-		secrets: files,
-		issuers: &issuers{
-			kinds: issuerKinds(), audience: s.url, secrets: files, store: s.store, now: s.clock.Now, log: s.log, figures: s.figures, watch: s.watch, egress: s.cfg.egress(), changed: make(chan struct{}, 1),
-		},
-		store:    s.store,
-		fleet:    s.fleet,
-		revoker:  s.revoker,
-		issuer:   s.issuer,
-		log:      s.log,
-		deployed: map[string]deployed{},
-	}
-	s.builder.granted = &granted{builder: s.builder}
+	s.verifiers = verifier.New(verifier.Config{
+		Kinds:    kinds.Issuers,
+		Audience: s.url,
+		Secrets:  files,
+		Store:    s.store,
+		Egress:   s.cfg.egress(),
+		Watch:    s.watch,
+		Measure:  s.figures.verifying,
+		Now:      s.clock.Now,
+		Log:      s.log,
+	})
+	s.deployment = deployment.New(deployment.Config{
+		Kinds:     kinds,
+		Zones:     locations,
+		Secrets:   files,
+		Verifiers: s.verifiers,
+		Store:     s.store,
+		Fleet:     s.fleet,
+		Revoker:   s.revoker,
+		Issuer:    s.issuer,
+		Now:       s.clock.Now,
+		Log:       s.log,
+	})
 	s.location = s.places()
 	s.broker = broker.New(broker.Config{
 		Store:   s.store,
 		Fleet:   s.fleet,
 		Revoker: s.revoker,
 		Clock:   s.clock,
-		Builder: s.builder,
+		Builder: s.deployment,
 		NewKey:  s.newLedgerKey,
 		Issuer:  s.issuer,
 		Tokens:  tokens,
@@ -214,6 +224,11 @@ func (s *Server) assemble() error {
 	return nil
 }
 
+// kinds are what access files may speak of at this server.
+func (s *Server) kinds() kind.Set {
+	return kind.All(kind.Allowed{PostgresRoles: s.cfg.Postgres.AllowRoles}).With(s.options.Targets)
+}
+
 // URL is the server's own URL: the audience of tokens for it.
 func (s *Server) URL() string { return s.url }
 
@@ -230,7 +245,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // under way are answered, then the revoker records what it has under way, then the rest writes what it has
 // counted, then the store is drained, and last what was traced is sent. The first part that fails stops all of them.
 func (s *Server) Run(ctx context.Context) error {
-	err := inOrder(ctx, s.serve, s.revoker.Run, s.keepHouse, s.readPostures, s.watch.Run, s.builder.issuers.run, s.issuer.Run, s.broker.Run, s.store.Run, s.tracer.Run)
+	err := inOrder(ctx, s.serve, s.revoker.Run, s.keepHouse, s.readPostures, s.watch.Run, s.verifiers.Run, s.issuer.Run, s.broker.Run, s.store.Run, s.tracer.Run)
 	return errors.Join(err, s.close())
 }
 
@@ -261,8 +276,8 @@ func (s *Server) close() error {
 			errs = append(errs, err)
 		}
 	}
-	if s.builder != nil {
-		s.builder.closeAll()
+	if s.deployment != nil {
+		s.deployment.Close()
 	}
 	if s.store != nil {
 		errs = append(errs, s.store.Close())

@@ -110,7 +110,7 @@ func (s *Server) addTargets(out *api.Status, tallies []store.TargetTally, due ma
 	for _, m := range s.fleet.Members() {
 		byName[m.Name()] = targetStatus(out, m.Health(now), now)
 	}
-	for name, why := range s.builder.faults() {
+	for name, why := range s.deployment.Faults() {
 		byName[name] = &api.TargetStatus{Name: name, Health: healthFailing, Error: why}
 		out.Warnings = append(out.Warnings, fmt.Sprintf("target %q is not in service: %s", name, why))
 	}
@@ -163,16 +163,15 @@ func targetStatus(out *api.Status, h revoker.Health, now time.Time) *api.TargetS
 
 func (s *Server) addIssuers(out *api.Status) {
 	view := s.broker.View()
-	for name, used := range s.builder.issuers.current() {
+	for name, state := range s.verifiers.Keys() {
 		i := api.IssuerStatus{Name: name, Health: healthOK}
 		if view != nil {
 			i.URL = view.Access.Issuers[name].URL
 		}
-		if used.status == nil { // it has no keys of its own that could fail to come
+		if state == nil { // it has no keys of its own that could fail to come
 			out.Issuers = append(out.Issuers, i)
 			continue
 		}
-		state := used.status()
 		i.Health, i.Keys = healthUnknown, state.Keys
 		switch {
 		case state.Failing:

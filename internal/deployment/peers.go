@@ -1,4 +1,4 @@
-package server
+package deployment
 
 import (
 	"context"
@@ -22,29 +22,29 @@ type peers struct {
 // peers are the boots of the other servers of our store that live. While the store cannot be asked, they are those of
 // the last time: revocations go on at the targets. A server that has died since is left alone there, and one that is new
 // keeps us waiting.
-func (b *builder) peers(ctx context.Context) ([]int64, error) {
+func (d *Deployment) peers(ctx context.Context) ([]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, peersTime)
 	defer cancel()
 	var boots []int64
-	err := b.store.View(ctx, func(tx *store.Tx) error {
+	err := d.cfg.Store.View(ctx, func(tx *store.Tx) error {
 		all, err := tx.Replicas()
 		boots = nil
 		for _, r := range all {
-			if r.Boot != b.store.Boot() {
+			if r.Boot != d.cfg.Store.Boot() {
 				boots = append(boots, r.Boot)
 			}
 		}
 		return err
 	})
-	b.others.mu.Lock()
-	defer b.others.mu.Unlock()
-	if err != nil && !b.others.known {
+	d.others.mu.Lock()
+	defer d.others.mu.Unlock()
+	if err != nil && !d.others.known {
 		return nil, err // ending what may be a living server's is worse than waiting
 	}
 	if err != nil {
-		b.log.WarnContext(ctx, "the store cannot tell who shares it; going by the last time", "peers", b.others.boots, "err", err)
-		return slices.Clone(b.others.boots), nil
+		d.cfg.Log.WarnContext(ctx, "the store cannot tell who shares it; going by the last time", "peers", d.others.boots, "err", err)
+		return slices.Clone(d.others.boots), nil
 	}
-	b.others.boots, b.others.known = boots, true
+	d.others.boots, d.others.known = boots, true
 	return slices.Clone(boots), nil
 }

@@ -1,4 +1,4 @@
-package server
+package kind
 
 import (
 	"errors"
@@ -49,8 +49,8 @@ func (s MTLSIssuer) URL(issuer string) string {
 	return mtls.DefaultID(issuer)
 }
 
-func mtlsIssuers() issuerKind {
-	return issuerKind{
+func mtlsIssuers() Issuer {
+	return Issuer{
 		IssuerKind: access.IssuerKind{Settings: decode[MTLSIssuer], Vocabulary: "mtls"},
 		open:       openMTLS,
 		files: func(issuer access.Issuer) ([]reference, error) {
@@ -64,18 +64,18 @@ func mtlsIssuers() issuerKind {
 // certificateRelied is how long a certificate counts that was looked at: its authority may revoke it, or it may expire.
 const certificateRelied = 5 * time.Minute
 
-func openMTLS(order issuerOrder) (openIssuer, error) {
-	settings, err := readIssuer[MTLSIssuer](order.config)
+func openMTLS(order IssuerOrder) (OpenIssuer, error) {
+	settings, err := readIssuer[MTLSIssuer](order.Config)
 	if err != nil {
-		return openIssuer{}, err
+		return OpenIssuer{}, err
 	}
-	cfg := mtls.Config{Name: order.config.Name, ID: order.config.URL, Subject: mtls.Rule(settings.Subject), Now: order.now}
-	if cfg.CA, err = order.secrets.certificates(settings.CA.File); err != nil {
-		return openIssuer{}, fmt.Errorf("ca of issuer %q: %w", order.config.Name, err)
+	cfg := mtls.Config{Name: order.Config.Name, ID: order.Config.URL, Subject: mtls.Rule(settings.Subject), Now: order.Now}
+	if cfg.CA, err = order.Secrets.Certificates(settings.CA.File); err != nil {
+		return OpenIssuer{}, fmt.Errorf("ca of issuer %q: %w", order.Config.Name, err)
 	}
 	if file := settings.CRL.File; file != "" {
-		cfg.Revocations = func() ([]byte, error) { return order.secrets.read(file) }
+		cfg.Revocations = func() ([]byte, error) { return order.Secrets.Read(file) }
 	}
 	v, err := mtls.New(cfg)
-	return openIssuer{certificates: v, relied: certificateRelied}, err
+	return OpenIssuer{Certificates: v, Relied: certificateRelied}, err
 }

@@ -1,9 +1,7 @@
-package server
+package kind
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/issuer"
@@ -12,39 +10,37 @@ import (
 )
 
 // googleTokens is the kind of targets at Google Cloud.
-func googleTokens() kind {
-	return kind{
+func googleTokens() Target {
+	return Target{
 		Kind: access.Kind{Settings: decode[cloudtoken.GoogleSettings], Rights: decode[cloudtoken.GoogleRights]},
-		open: func(_ context.Context, order targetOrder) (openTarget, error) {
+		open: func(_ context.Context, order TargetOrder) (OpenTarget, error) {
 			return openCloud(order, cloudtoken.NewGoogle)
 		},
-		files: func(access.Target) ([]reference, error) { return nil, nil },
 	}
 }
 
 // azureTokens is the kind of targets at Azure.
-func azureTokens() kind {
-	return kind{
+func azureTokens() Target {
+	return Target{
 		Kind: access.Kind{Settings: decode[cloudtoken.AzureSettings], Rights: decode[cloudtoken.AzureRights]},
-		open: func(_ context.Context, order targetOrder) (openTarget, error) {
+		open: func(_ context.Context, order TargetOrder) (OpenTarget, error) {
 			return openCloud(order, cloudtoken.NewAzure)
 		},
-		files: func(access.Target) ([]reference, error) { return nil, nil },
 	}
 }
 
-func openCloud[S any](order targetOrder, made func(cloudtoken.Config, S) (*cloudtoken.Target, error)) (openTarget, error) {
-	var settings S
-	if err := json.Unmarshal(order.config.Settings, &settings); err != nil {
-		return openTarget{}, fmt.Errorf("read the settings of target %q: %w", order.config.Name, err)
+func openCloud[S any](order TargetOrder, made func(cloudtoken.Config, S) (*cloudtoken.Target, error)) (OpenTarget, error) {
+	settings, err := readSettings[S](order.Config)
+	if err != nil {
+		return OpenTarget{}, err
 	}
 	t, err := made(cloudtoken.Config{
-		Instance: order.mark.Instance, Until: order.until, Now: order.now,
+		Instance: order.Mark.Instance, Until: order.Until, Now: order.Now,
 		Sign: func(ctx context.Context, o cloudtoken.Order) (secret.Text, error) {
-			return order.issuer.Sign(ctx, issuer.Token{
+			return order.Issuer.Sign(ctx, issuer.Token{
 				Algorithm: issuer.RS256, ID: o.ID, Subject: o.Subject, Audience: []string{o.Audience}, TTL: o.TTL,
 			})
 		},
 	}, settings)
-	return openTarget{t, func() {}}, err
+	return OpenTarget{Target: t}, err
 }

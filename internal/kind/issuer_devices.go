@@ -1,4 +1,4 @@
-package server
+package kind
 
 import (
 	"context"
@@ -12,14 +12,14 @@ import (
 )
 
 // deviceIssuers is the kind of issuers that we are ourselves: of devices that were enrolled here.
-func deviceIssuers() issuerKind {
-	return issuerKind{
+func deviceIssuers() Issuer {
+	return Issuer{
 		IssuerKind: access.IssuerKind{Settings: decode[access.DeviceIssuer], Vocabulary: access.KindDevices},
-		open: func(order issuerOrder) (openIssuer, error) {
+		open: func(order IssuerOrder) (OpenIssuer, error) {
 			v, err := device.New(device.Config{
-				Name: order.config.Name, Audience: order.audience, Directory: directory{order.store, order.config.URL}, Now: order.now,
+				Name: order.Config.Name, Audience: order.Audience, Directory: directory{order.Store, order.Config.URL}, Now: order.Now,
 			})
-			return openIssuer{tokens: v}, err
+			return OpenIssuer{Tokens: v}, err
 		},
 	}
 }

@@ -1,8 +1,6 @@
-package server
+package kind
 
 import (
-	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/daypass/daypass/identity/aws"
@@ -24,7 +22,7 @@ func (s AWSIssuer) config() aws.Config {
 
 // Validate returns what keeps the section from being used.
 func (s AWSIssuer) Validate() error {
-	return check(s.open(issuerOrder{config: access.Issuer{Name: "x"}, audience: "x", now: time.Now}))
+	return check(s.open(IssuerOrder{Config: access.Issuer{Name: "x"}, Audience: "x", Now: noTime}))
 }
 
 // URL implements what package access asks of settings.
@@ -37,34 +35,29 @@ func (s AWSIssuer) URL(string) string {
 	return url
 }
 
-func (s AWSIssuer) open(order issuerOrder) (*aws.Verifier, error) {
+func (s AWSIssuer) open(order IssuerOrder) (*aws.Verifier, error) {
 	cfg := s.config()
-	cfg.Name, cfg.Audience, cfg.Egress, cfg.Now = order.config.Name, order.audience, order.egress, order.now
+	cfg.Name, cfg.Audience, cfg.Egress, cfg.Now = order.Config.Name, order.Audience, order.Egress, order.Now
 	return aws.New(cfg)
 }
+
+// noTime is the clock of a verifier that is made to see whether it can be, and verifies nothing.
+func noTime() time.Time { return time.Time{} }
 
 // check drops the value of a constructor that was called to see whether it can be.
 func check[T any](_ T, err error) error { return err }
 
-func awsIssuers() issuerKind {
-	return issuerKind{
+func awsIssuers() Issuer {
+	return Issuer{
 		IssuerKind: access.IssuerKind{Settings: decode[AWSIssuer], Vocabulary: "aws"},
-		prefix:     aws.Prefix, claimed: aws.ClaimedURL,
-		open: func(order issuerOrder) (openIssuer, error) {
-			settings, err := readIssuer[AWSIssuer](order.config)
+		Prefix:     aws.Prefix, Claimed: aws.ClaimedURL,
+		open: func(order IssuerOrder) (OpenIssuer, error) {
+			settings, err := readIssuer[AWSIssuer](order.Config)
 			if err != nil {
-				return openIssuer{}, err
+				return OpenIssuer{}, err
 			}
 			v, err := settings.open(order)
-			return openIssuer{tokens: v}, err
+			return OpenIssuer{Tokens: v}, err
 		},
 	}
-}
-
-// readIssuer reads the section of an issuer back from the form in which the configuration keeps it.
-func readIssuer[S any](issuer access.Issuer) (settings S, err error) {
-	if err = json.Unmarshal(issuer.Settings, &settings); err != nil {
-		err = fmt.Errorf("read the settings of issuer %q: %w", issuer.Name, err)
-	}
-	return settings, err
 }

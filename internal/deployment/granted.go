@@ -1,4 +1,4 @@
-package server
+package deployment
 
 import (
 	"context"
@@ -8,14 +8,15 @@ import (
 
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/fault"
+	"github.com/daypass/daypass/internal/kind"
 	"github.com/daypass/daypass/internal/lease"
 	"github.com/daypass/daypass/internal/store"
-	"github.com/daypass/daypass/target/aws"
 )
 
 // granted tells targets what leases were granted as, which is not what their roles say today.
 type granted struct {
-	builder *builder
+	store *store.Store
+	kinds access.Kinds
 
 	mu   sync.Mutex // guards what follows
 	read map[string]*access.Config
@@ -25,23 +26,23 @@ type granted struct {
 const keptRevisions = 4
 
 // held tells what the store knows of a lease; the zero Held where it knows none.
-func (g *granted) held(ctx context.Context, id string) (aws.Held, error) {
+func (g *granted) held(ctx context.Context, id string) (kind.Held, error) {
 	var l store.Lease
-	err := g.builder.store.View(ctx, func(tx *store.Tx) (err error) {
+	err := g.store.View(ctx, func(tx *store.Tx) (err error) {
 		l, err = tx.Lease(lease.ID(id))
 		return err
 	})
 	if fault.Is(err, fault.NotFound) {
-		return aws.Held{}, nil
+		return kind.Held{}, nil
 	}
 	if err != nil {
-		return aws.Held{}, err
+		return kind.Held{}, err
 	}
 	cfg, err := g.config(ctx, func(tx *store.Tx) (store.Revision, error) { return tx.Revision(l.Revision) }, l.Revision)
 	if err != nil {
-		return aws.Held{}, err
+		return kind.Held{}, err
 	}
-	return aws.Held{Rights: cfg.Roles[l.Role].Rights, HandedOut: l.Revocation != "", Made: l.CreatedAt, Until: l.NativeUntil}, nil
+	return kind.Held{Rights: cfg.Roles[l.Role].Rights, HandedOut: l.Revocation != "", Made: l.CreatedAt, Until: l.NativeUntil}, nil
 }
 
 // rights returns those of the roles that a target has now, by name.
@@ -61,7 +62,7 @@ func (g *granted) config(ctx context.Context, find func(*store.Tx) (store.Revisi
 		return cfg, nil
 	}
 	var revision store.Revision
-	err := g.builder.store.View(ctx, func(tx *store.Tx) (err error) {
+	err := g.store.View(ctx, func(tx *store.Tx) (err error) {
 		revision, err = find(tx)
 		return err
 	})
@@ -72,7 +73,7 @@ func (g *granted) config(ctx context.Context, find func(*store.Tx) (store.Revisi
 	if err := json.Unmarshal(revision.Files, &files); err != nil {
 		return nil, fmt.Errorf("read revision %s: %w", revision.ID, err)
 	}
-	cfg, err := access.Parse(files, accessKinds(g.builder.kinds, g.builder.issuers.kinds))
+	cfg, err := access.Parse(files, g.kinds)
 	if err != nil {
 		return nil, fmt.Errorf("read revision %s: %w", revision.ID, err)
 	}

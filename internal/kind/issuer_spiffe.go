@@ -1,12 +1,14 @@
-package server
+package kind
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/daypass/daypass/identity/spiffe"
 	"github.com/daypass/daypass/internal/access"
 )
+
+// SPIFFEScheme begins SPIFFE IDs and the URLs of trust domains.
+const SPIFFEScheme = "spiffe://"
 
 // SPIFFEIssuer is the `spiffe:` section of an issuer: workloads of one trust domain.
 type SPIFFEIssuer struct {
@@ -44,7 +46,7 @@ func (s SPIFFEIssuer) config(read func(name string) ([]byte, error)) spiffe.Conf
 // Validate returns what keeps the section from being used.
 func (s SPIFFEIssuer) Validate() error {
 	cfg := s.config(func(string) ([]byte, error) { return nil, nil })
-	cfg.Name, cfg.Audience, cfg.Now = "x", "x", time.Now
+	cfg.Name, cfg.Audience, cfg.Now = "x", "x", noTime
 	if s.Endpoint.CA.File != "" && s.Endpoint.Profile != spiffe.Web {
 		return fmt.Errorf("authorities of the web are for the profile %s", spiffe.Web)
 	}
@@ -55,13 +57,13 @@ func (s SPIFFEIssuer) Validate() error {
 func (s SPIFFEIssuer) URL(string) string {
 	url, err := spiffe.URL(s.TrustDomain)
 	if err != nil {
-		return spiffeScheme // Validate says what is wrong
+		return SPIFFEScheme // Validate says what is wrong
 	}
 	return url
 }
 
-func spiffeIssuers() issuerKind {
-	return issuerKind{
+func spiffeIssuers() Issuer {
+	return Issuer{
 		IssuerKind: access.IssuerKind{Settings: decode[SPIFFEIssuer], Vocabulary: "spiffe"},
 		open:       openSPIFFE,
 		files: func(issuer access.Issuer) ([]reference, error) {
@@ -75,22 +77,22 @@ func spiffeIssuers() issuerKind {
 	}
 }
 
-func openSPIFFE(order issuerOrder) (openIssuer, error) {
-	settings, err := readIssuer[SPIFFEIssuer](order.config)
+func openSPIFFE(order IssuerOrder) (OpenIssuer, error) {
+	settings, err := readIssuer[SPIFFEIssuer](order.Config)
 	if err != nil {
-		return openIssuer{}, err
+		return OpenIssuer{}, err
 	}
-	cfg := settings.config(order.secrets.read)
-	cfg.Bundle.Egress, cfg.Observer = order.egress, order.observer
-	cfg.Name, cfg.Audience, cfg.Keys, cfg.Now, cfg.Log = order.config.Name, order.audience, order.keys, order.now, order.log
+	cfg := settings.config(order.Secrets.Read)
+	cfg.Bundle.Egress, cfg.Observer = order.Egress, order.Observer
+	cfg.Name, cfg.Audience, cfg.Keys, cfg.Now, cfg.Log = order.Config.Name, order.Audience, order.Keys, order.Now, order.Log
 	if file := settings.Endpoint.CA.File; file != "" {
-		if cfg.Bundle.CA, err = order.secrets.certificates(file); err != nil {
-			return openIssuer{}, fmt.Errorf("ca of issuer %q: %w", order.config.Name, err)
+		if cfg.Bundle.CA, err = order.Secrets.Certificates(file); err != nil {
+			return OpenIssuer{}, fmt.Errorf("ca of issuer %q: %w", order.Config.Name, err)
 		}
 	}
 	v, err := spiffe.New(cfg)
 	if err != nil {
-		return openIssuer{}, err
+		return OpenIssuer{}, err
 	}
-	return openIssuer{tokens: v, certificates: v, run: v.Run, status: v.Status}, nil
+	return OpenIssuer{Tokens: v, Certificates: v, Run: v.Run, Status: v.Status}, nil
 }

@@ -1,4 +1,4 @@
-package server
+package kind
 
 import (
 	"context"
@@ -9,8 +9,8 @@ import (
 )
 
 // kubernetesTargets is the kind of targets that are Kubernetes clusters.
-func kubernetesTargets() kind {
-	return kind{
+func kubernetesTargets() Target {
+	return Target{
 		Kind: access.Kind{
 			Settings: decode[kubernetes.Settings],
 			Client:   decode[kubernetes.Client],
@@ -33,18 +33,18 @@ func kubernetesFiles(t access.Target) (named []reference, err error) {
 	return named, err
 }
 
-func openKubernetes(_ context.Context, order targetOrder) (openTarget, error) {
-	settings, client, err := readTarget[kubernetes.Settings, kubernetes.Client](order.config)
+func openKubernetes(_ context.Context, order TargetOrder) (OpenTarget, error) {
+	settings, client, err := readTarget[kubernetes.Settings, kubernetes.Client](order.Config)
 	if err != nil {
-		return openTarget{}, err
+		return OpenTarget{}, err
 	}
 	cfg := kubernetes.Config{
-		Instance: order.mark.Instance,
+		Instance: order.Mark.Instance,
 		Settings: settings,
 		Client:   client,
-		Mark:     order.mark,
-		Known:    order.known,
-		Log:      order.log.With("target", order.config.Name),
+		Mark:     order.Mark,
+		Known:    order.Known,
+		Log:      order.Log.With("target", order.Config.Name),
 	}
 	for _, file := range []struct {
 		name string
@@ -53,34 +53,34 @@ func openKubernetes(_ context.Context, order targetOrder) (openTarget, error) {
 		if file.name == "" {
 			continue
 		}
-		pem, err := order.secrets.certificates(file.name)
+		pem, err := order.Secrets.Certificates(file.name)
 		if err != nil {
-			return openTarget{}, err
+			return OpenTarget{}, err
 		}
 		*file.into = string(pem)
 	}
 	if settings.InCluster {
 		ca, err := podFile("ca.crt")
 		if err != nil {
-			return openTarget{}, err
+			return OpenTarget{}, err
 		}
 		cfg.CA = string(ca)
 	}
 	if settings.Key.File != "" {
-		if cfg.Key, err = order.secrets.text(settings.Key.File); err != nil {
-			return openTarget{}, err
+		if cfg.Key, err = order.Secrets.Text(settings.Key.File); err != nil {
+			return OpenTarget{}, err
 		}
 	} else {
-		cfg.Token = clusterToken(order.secrets, settings.Token.File, settings.InCluster)
+		cfg.Token = clusterToken(order.Secrets, settings.Token.File, settings.InCluster)
 	}
 	k, err := kubernetes.New(cfg)
 	if err != nil {
-		return openTarget{}, err
+		return OpenTarget{}, err
 	}
-	if order.known {
-		return openTarget{settledKubernetes{k}, k.Close}, nil
+	if order.Known {
+		return OpenTarget{Target: settledKubernetes{k}, Close: k.Close}, nil
 	}
-	return openTarget{k, k.Close}, nil
+	return OpenTarget{Target: k, Close: k.Close}, nil
 }
 
 // settledKubernetes is a cluster where credentials of ours may live. Its Mark adopts no cluster without our mark, for the

@@ -1,4 +1,4 @@
-package server
+package kind
 
 import (
 	"context"
@@ -15,34 +15,34 @@ import (
 )
 
 // awsTargets is the kind of targets that are AWS accounts.
-func awsTargets() kind {
-	return kind{
-		Kind:  access.Kind{Settings: decode[aws.Settings], Client: decode[aws.Client], Rights: decode[aws.Rights]},
-		open:  openAWS,
-		files: func(access.Target) ([]reference, error) { return nil, nil },
+func awsTargets() Target {
+	return Target{
+		Kind: access.Kind{Settings: decode[aws.Settings], Client: decode[aws.Client], Rights: decode[aws.Rights]},
+		open: openAWS,
 	}
 }
 
-func openAWS(_ context.Context, order targetOrder) (openTarget, error) {
-	settings, client, err := readTarget[aws.Settings, aws.Client](order.config)
+func openAWS(_ context.Context, order TargetOrder) (OpenTarget, error) {
+	settings, client, err := readTarget[aws.Settings, aws.Client](order.Config)
 	if err != nil {
-		return openTarget{}, err
+		return OpenTarget{}, err
 	}
 	cfg := aws.Config{
-		Instance: order.mark.Instance,
-		Name:     order.config.Name,
-		Issuer:   order.issuer.URL(),
+		Instance: order.Mark.Instance,
+		Name:     order.Config.Name,
+		Issuer:   order.Issuer.URL(),
 		Settings: settings,
 		Client:   client,
-		Lease:    order.granted.held,
-		Roles: func(ctx context.Context) ([]string, error) {
-			return awsRoles(order.granted.rights(ctx, order.config.Name))
+		Lease: func(ctx context.Context, lease string) (aws.Held, error) {
+			held, err := order.Lease(ctx, lease)
+			return aws.Held(held), err
 		},
-		Now: order.now,
-		Log: order.log.With("target", order.config.Name),
+		Roles: func(ctx context.Context) ([]string, error) { return awsRoles(order.Roles(ctx)) },
+		Now:   order.Now,
+		Log:   order.Log.With("target", order.Config.Name),
 	}
 	cfg.Sign = func(ctx context.Context, t aws.Token) (secret.Text, error) {
-		return order.issuer.Sign(ctx, issuer.Token{ID: t.ID, Subject: t.Subject, Audience: []string{t.Audience}, TTL: t.TTL, Claims: t.Claims})
+		return order.Issuer.Sign(ctx, issuer.Token{ID: t.ID, Subject: t.Subject, Audience: []string{t.Audience}, TTL: t.TTL, Claims: t.Claims})
 	}
 	var t target.Target
 	if settings.Manage != nil && settings.Manage.PerLease {
@@ -50,7 +50,7 @@ func openAWS(_ context.Context, order targetOrder) (openTarget, error) {
 	} else {
 		t, err = aws.NewSessions(cfg)
 	}
-	return openTarget{t, func() {}}, err
+	return OpenTarget{Target: t}, err
 }
 
 // awsRoles are the roles at AWS that roles of ours name, each once.
