@@ -147,8 +147,12 @@ func (c *call) giveToken(wanted string, w wish, out broker.Exchanged) error {
 
 func seconds(d time.Duration) int64 { return int64(max(d, 0) / time.Second) }
 
-// identifyRequest notes where the request comes from, and what shows that its sender holds a key.
+// identifyRequest notes where the request comes from, and what shows that its sender holds a key. A page of another site
+// has no part in that: browsers show a client certificate whoever makes them ask.
 func (c *call) identifyRequest() error {
+	if http.NewCrossOriginProtection().Check(c.r) != nil {
+		return fault.New(fault.Denied, "read the Origin header", "a page of another site asks for this in a browser; that is not served")
+	}
 	c.who.Origin = broker.Origin{Request: c.id, SourceIP: sourceIP(c.r, c.edge.TrustedProxies)}
 	proof, err := proofOf(c.r.Header)
 	if err != nil {
