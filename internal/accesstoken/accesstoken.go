@@ -105,8 +105,8 @@ func (t *Tokens) Mint(ctx context.Context, p identity.Principal, to Binding, unt
 	if !p.IssuedAt.IsZero() {
 		more["auth_time"] = p.IssuedAt.Unix() // RFC 9068 §2.2.1: when the workload last proved who it is
 	}
-	if act, ok := p.Claims[actClaim]; ok {
-		more[actClaim] = act
+	if act, ok := p.Claims["act"]; ok {
+		more["act"] = act // RFC 8693 §4.1
 	}
 	text, err := t.cfg.Issuer.Sign(ctx, issuer.Token{
 		Type: Type, Algorithm: issuer.ES256, ID: made.ID, Subject: p.Name(), Audience: []string{t.cfg.Audience}, TTL: ttl, Claims: more,

@@ -134,28 +134,3 @@ func TestMemoryForgetsNothingThatCouldBeUsedAgain(t *testing.T) {
 		now = now.Add(time.Minute)
 	}
 }
-
-func TestAChainOfActorsIsBounded(t *testing.T) {
-	p := worker()
-	for n := range 6 {
-		actor := identity.Principal{IssuerURL: "https://ci.example", Subject: fmt.Sprint("actor-", n)}
-		p.Claims["may_act"] = map[string]any{"iss": actor.IssuerURL, "sub": actor.Subject}
-		next, err := accesstoken.Delegate(p, actor)
-		if (err == nil) != (n < 4) {
-			t.Fatalf("actor %d: %v", n, err)
-		}
-		if err != nil {
-			break
-		}
-		p = next
-		if chain := accesstoken.Actors(p); len(chain) != n+1 || chain[0].Subject != actor.Subject || chain[n].Subject != "actor-0" {
-			t.Fatalf("actor %d: %v", n, chain)
-		}
-	}
-	for _, act := range []any{nil, "text", []any{}, map[string]any{"act": "text"}} {
-		p := identity.Principal{Claims: map[string]any{"act": act}}
-		if chain := accesstoken.Actors(p); len(chain) > 1 {
-			t.Errorf("%v: %v", act, chain)
-		}
-	}
-}

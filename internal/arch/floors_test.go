@@ -18,6 +18,7 @@ const floors = `
 1 internal/arch             the house rules, as tests
 1 dpop                      proofs that a caller holds a key: made and verified
 1 egress                    connections out, which lead to no metadata service
+1 internal/delegation       chains of actors: who acts for a principal
 1 internal/fault            errors with kinds
 1 internal/keyring          the master key and what is sealed under it
 1 internal/lease            the life of a lease: states, events, one table

@@ -214,14 +214,24 @@ func (r *Revoker) enforceLocks(ctx context.Context, enforced map[string]bool) er
 	return nil
 }
 
-// EndAll ends all live leases that the filter matches, page by page. New ones must already be refused.
+// EndAll ends all live leases that the filter matches, and where it names a principal or an issuer, those in which
+// these act for others, page by page. New ones must already be refused.
 func (r *Revoker) EndAll(ctx context.Context, filter store.Filter, reason lease.Reason) error {
 	filter.Live = true
+	if err := r.endListed(ctx, filter, reason, (*store.Tx).Leases); err != nil {
+		return err
+	}
+	return r.endListed(ctx, filter, reason, (*store.Tx).Acting)
+}
+
+// endListed ends what a list of the store has for a filter.
+func (r *Revoker) endListed(ctx context.Context, filter store.Filter, reason lease.Reason,
+	list func(*store.Tx, store.Filter, string, int) ([]store.Lease, string, error)) error {
 	for cursor := ""; ; {
 		var found []store.Lease
 		var next string
 		err := r.store.View(ctx, func(tx *store.Tx) (err error) {
-			found, next, err = tx.Leases(filter, cursor, page)
+			found, next, err = list(tx, filter, cursor, page)
 			return err
 		})
 		if err != nil {

@@ -89,7 +89,7 @@ func (tx *Tx) join(boot int64) error {
 // sign writes that this process has come as far as this group. One that was taken for dead is back on the list: the
 // leases it was granting have ended meanwhile, and it notices with each.
 func (tx *Tx) sign(boot int64) error {
-	err := tx.put(`insert into replicas (boot, name, last_group, seen_at) values ($1, $2, $3, `+tx.store.dialect.Clock()+`)
+	err := tx.put(`insert into replicas (boot, name, last_group, lists_actors, seen_at) values ($1, $2, $3, 1, `+tx.store.dialect.Clock()+`)
 		on conflict (boot) do update set last_group = excluded.last_group, seen_at = excluded.seen_at`,
 		boot, tx.store.name, tx.group.number)
 	return failed("write that this process lives", err)

@@ -117,6 +117,9 @@ func (tx *Tx) InsertLease(l *Lease) (leaf []byte, err error) {
 	if err != nil {
 		return nil, failed(op, err)
 	}
+	if err := tx.putActors(&made); err != nil {
+		return nil, failed(op, err)
+	}
 	tx.count(l, "", lease.Pending)
 	*l = made
 	return leaf, nil
@@ -169,6 +172,11 @@ func (tx *Tx) MoveAll(l *Lease, why Why, events ...lease.Event) (leaves [][]byte
 	}
 	if !changed {
 		return nil, stale(op)
+	}
+	if next.State == lease.Revoked {
+		if err := tx.dropActors(&next); err != nil {
+			return nil, failed(op, err)
+		}
 	}
 	tx.count(l, l.State, next.State)
 	next.Version++

@@ -41,15 +41,15 @@ func (k *Lock) filter() Filter {
 	return Filter{IssuerURL: k.IssuerURL, Subject: k.Subject, Role: k.Role, Target: k.Target, Lease: k.Lease}
 }
 
-// Filter selects the live leases that the lock matches, for [Tx.Leases].
+// Filter selects the live leases that the lock matches, for [Tx.Leases] and [Tx.Acting].
 func (k *Lock) Filter() Filter {
 	f := k.filter()
 	f.Live = true
 	return f
 }
 
-// Matches reports whether the lock matches a lease.
-func (k *Lock) Matches(l *Lease) bool { return k.filter() != (Filter{}) && k.filter().selects(l) }
+// Matches reports whether the lock matches a lease, by its principal or by one who acts for it.
+func (k *Lock) Matches(l *Lease) bool { return k.filter() != (Filter{}) && k.filter().concerns(l) }
 
 // standsAt reports whether the lock holds at a time.
 func (k *Lock) standsAt(now time.Time) bool {

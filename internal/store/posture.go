@@ -253,13 +253,18 @@ func (tx *Tx) PostureLeases(source, id, after string, limit int) (page []Lease, 
 // PrunePosture deletes the notes of leases that live no more, of one page of notes behind a place, and returns the place
 // of the next page, nil at the end.
 func (tx *Tx) PrunePosture(from []string, limit int) (next []string, err error) {
-	const op = "delete the notes of posture"
+	return tx.pruneNotes("posture_leases", "source", "id", from, limit)
+}
+
+// pruneNotes deletes the rows of leases that live no more from a table whose key is two columns and a lease.
+func (tx *Tx) pruneNotes(table, first, second string, from []string, limit int) (next []string, err error) {
+	op := "delete notes in " + table
 	if from == nil {
 		from = []string{"", "", ""}
 	}
 	var seen, gone [][3]string
-	err = tx.each(`select p.source, p.id, p.lease, coalesce((select l.live from leases l where l.id = p.lease), 0) from posture_leases p
-		where (p.source, p.id, p.lease) > ($1, $2, $3) order by p.source, p.id, p.lease limit $4`,
+	err = tx.each(fmt.Sprintf(`select p.%[2]s, p.%[3]s, p.lease, coalesce((select l.live from leases l where l.id = p.lease), 0) from %[1]s p
+		where (p.%[2]s, p.%[3]s, p.lease) > ($1, $2, $3) order by p.%[2]s, p.%[3]s, p.lease limit $4`, table, first, second),
 		[]any{from[0], from[1], from[2], limit}, func(rows *sql.Rows) error {
 			var key [3]string
 			var live int64
@@ -274,7 +279,7 @@ func (tx *Tx) PrunePosture(from []string, limit int) (next []string, err error) 
 		return nil, failed(op, err)
 	}
 	for _, key := range gone {
-		if _, err := tx.write(`delete from posture_leases where source = $1 and id = $2 and lease = $3`, key[0], key[1], key[2]); err != nil {
+		if _, err := tx.write(fmt.Sprintf(`delete from %s where %s = $1 and %s = $2 and lease = $3`, table, first, second), key[0], key[1], key[2]); err != nil {
 			return nil, failed(op, err)
 		}
 	}

@@ -87,6 +87,8 @@ type Filter struct {
 	State     lease.State
 	Lease     lease.ID
 	Live      bool // those that are not revoked
+
+	acted bool // those whose claims may have actors; for lists alone
 }
 
 // scanBudget is how many rows one page may look at.
@@ -98,6 +100,7 @@ type plan struct {
 	ranked              string     // instead of index: the column beside seq that the index is ordered by, "" for none
 	rest                []equality // the other conditions; without arguments yet, since not every statement has them
 	indexLive, restLive bool
+	acted               bool
 	args                []any
 }
 
@@ -111,7 +114,7 @@ func (p *plan) arg(value any) string {
 
 // planFor chooses the index: the narrowest that the filter can use.
 func planFor(f Filter) *plan {
-	p := &plan{}
+	p := &plan{acted: f.acted}
 	switch {
 	case f.Subject != "" && f.IssuerURL != "":
 		p.index = []equality{{"subject", f.Subject}, {"issuer_url", f.IssuerURL}}
@@ -144,8 +147,14 @@ func (p *plan) others() (all []string) {
 	if p.restLive {
 		all = append(all, "live = 1")
 	}
+	if p.acted {
+		all = append(all, mayHaveActors)
+	}
 	return all
 }
+
+// mayHaveActors is true of claims with [acts] in them: as text they are themselves, or their bytes in hexadecimal.
+const mayHaveActors = `(cast(claims as text) like '%"act":%' or cast(claims as text) like '%22616374223a%')`
 
 // Leases returns a page of the leases that a filter selects, newest first (with Live alone: newest first within
 // each target), and the cursor of the next page, "" after the last. The work for a page is bounded, so a page may

@@ -36,7 +36,7 @@ func (s *Store) Retain(ctx context.Context, leasesBefore, decisionsBefore time.T
 		all.Leases += page.Leases
 		all.Decisions += page.Decisions
 		if page.Leases < prunePage && page.Decisions < prunePage {
-			return all, nil
+			return all, s.tidyActors(ctx)
 		}
 		timer := time.NewTimer(min(max(prunePause*time.Since(begun), shortPause), longPause))
 		select {

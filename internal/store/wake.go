@@ -32,16 +32,25 @@ func (tx *Tx) Overdue(now time.Time, limit int) ([]Lease, error) {
 		where state = 'pending' and expires_at <= $1 limit $2`, micros(now), limit)
 }
 
-// CountLive counts the leases of a filter that have not ended: what a lock would end now. For the sets that are
-// counted anyway it reads one row.
+// CountLive counts the leases of a filter that have not ended, those in which its principal acts among them: what a lock
+// would end now. For the sets that are counted anyway it reads one row.
 func (tx *Tx) CountLive(f Filter) (n int, err error) {
+	f.Live = true
+	acting, err := countLive(f, tx.Acting)
+	if err != nil {
+		return 0, err
+	}
 	if scope, counted := f.scope(); counted {
 		tally, err := tx.Tally(scope)
-		return tally.Pending + tally.Active, err
+		return tally.Pending + tally.Active + acting, err
 	}
-	f.Live = true
+	held, err := countLive(f, tx.Leases)
+	return held + acting, err
+}
+
+func countLive(f Filter, list func(Filter, string, int) ([]Lease, string, error)) (n int, err error) {
 	for cursor := ""; ; {
-		page, next, err := tx.Leases(f, cursor, scanBudget)
+		page, next, err := list(f, cursor, scanBudget)
 		if err != nil {
 			return 0, err
 		}

@@ -160,7 +160,7 @@ func TestWorkIsClaimedByOne(t *testing.T) {
 func TestProcessesThatStartTogetherMigrateOnce(t *testing.T) {
 	d := newDatabase(t, 15)
 	storetest.Create(t, d)
-	d.do(t, "drop table posture; drop table posture_sources; drop table posture_leases; drop table spent; drop table devices; drop table replicas; drop table keepers; delete from goose_db_version where version_id > 3")
+	d.do(t, "drop table posture; drop table posture_sources; drop table posture_leases; drop table spent; drop table devices; drop table replicas; drop table keepers; drop table lease_actors; delete from meta where name = 'unlisted_actors'; delete from goose_db_version where version_id > 3")
 	var starting sync.WaitGroup
 	for range 6 {
 		starting.Go(func() {

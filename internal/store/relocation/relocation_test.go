@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/daypass/daypass/internal/delegation"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/lease"
 	"github.com/daypass/daypass/internal/store"
@@ -74,6 +75,9 @@ func furnish(t testing.TB, db storetest.Database, leases int) {
 	for i := range batch {
 		batch[i] = storetest.NewLease(fmt.Sprint("role-", i%3), fmt.Sprint("db-", i%2))
 		batch[i].Subject = fmt.Sprintf("repo:Äcme/%c_%d", 'A'+i%50, i%7)
+		if i%3 == 0 {
+			batch[i] = storetest.Acted(batch[i], delegation.Actor{IssuerURL: "https://agents.example", Subject: fmt.Sprint("agent-", i%5)})
+		}
 	}
 	batch = storetest.Insert(t, s.Store, batch...)
 	for i, l := range batch[:min(len(batch), 8)] {

@@ -23,6 +23,7 @@ func tables() []table {
 	return []table{
 		{"meta", []string{"name"}, false},
 		{"leases", []string{"seq"}, true},
+		{"lease_actors", []string{"issuer_url", "subject", "lease"}, false},
 		{"tallies", []string{"subject", "issuer_url", "target", "role"}, false},
 		{"ledger_leaves", []string{"position"}, false},
 		{"ledger_tiles", []string{"level", "n"}, false},

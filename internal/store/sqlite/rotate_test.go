@@ -232,7 +232,7 @@ func TestAStoreOfTheFirstVersionIsBroughtUpToDate(t *testing.T) {
 	defer db.Close()
 	for _, text := range []string{
 		`drop table ledger_rotations`, `drop table replicas`, `drop table keepers`, `drop table spent`, `drop table devices`,
-		`drop table posture`, `drop table posture_sources`, `drop table posture_leases`,
+		`drop table posture`, `drop table posture_sources`, `drop table posture_leases`, `drop table lease_actors`,
 		`create unique index leases_token on leases (token_hash)`,
 		`update tallies set pending = 1, active = 0`,
 		`delete from goose_db_version where version_id > 1`,

@@ -13,7 +13,7 @@ import (
 )
 
 // Audit checks the invariants of a store whose writer is at rest: the tallies are the truth, every lease has
-// exactly the entries of its life and every entry its lease, and the tree is the one that was signed. db looks at
+// exactly the entries of its life and every entry its lease, the table of actors has who acts in leases that live, and the tree is the one that was signed. db looks at
 // the same database. Leases must not have been pruned.
 func Audit(ctx context.Context, s *store.Store, db *sql.DB, signer *ledger.Signer) error {
 	return s.View(ctx, func(tx *store.Tx) error {
@@ -21,7 +21,7 @@ func Audit(ctx context.Context, s *store.Store, db *sql.DB, signer *ledger.Signe
 		if err != nil {
 			return err
 		}
-		return errors.Join(auditTallies(ctx, db, leases), auditLedger(tx, signer, leases))
+		return errors.Join(auditTallies(ctx, db, leases), auditActors(ctx, db, leases), auditLedger(tx, signer, leases))
 	})
 }
 

@@ -1,0 +1,71 @@
+// Package delegation reads and grows chains of actors: who acts for a principal, as its claim `act` says (RFC 8693 §4.1).
+//
+// It promises one reading of that claim to all who ask, so that nobody acts who is not seen: what makes tokens, what
+// records leases and what ends them. It imports the standard library only.
+package delegation
+
+import (
+	"errors"
+	"maps"
+)
+
+// The claims of delegation: RFC 8693 §4.1 and §4.4.
+const (
+	actClaim    = "act"
+	mayActClaim = "may_act"
+)
+
+// Most is how many actors a chain may have. Evidence with more is refused.
+const Most = 4
+
+// Actor is one that acts for a principal.
+type Actor struct {
+	IssuerURL string
+	Subject   string // empty where the claim names an issuer alone
+}
+
+// Why an actor does not act for a subject.
+var (
+	ErrMayNot  = errors.New("the subject token does not name the actor in may_act (RFC 8693 §4.4)")
+	ErrTooMany = errors.New("the chain of actors is too long (RFC 8693 §4.1)")
+)
+
+// Chain returns who acts for a principal with these claims, the one that does so now first. An actor whose claim names
+// no issuer is of the principal's own, which signed that.
+func Chain(claims map[string]any, issuerURL string) (chain []Actor) {
+	act, _ := claims[actClaim].(map[string]any)
+	for act != nil {
+		issuer, _ := act["iss"].(string)
+		subject, _ := act["sub"].(string)
+		if issuer == "" {
+			issuer = issuerURL
+		}
+		chain = append(chain, Actor{issuer, subject})
+		act, _ = act[actClaim].(map[string]any)
+	}
+	return chain
+}
+
+// Check refuses claims with more actors than there may be.
+func Check(claims map[string]any) error {
+	if len(Chain(claims, "")) > Most {
+		return ErrTooMany
+	}
+	return nil
+}
+
+// Grow returns a subject's claims with the actor who acts for it, on top of those who did before. Only an actor whom the
+// subject's token names may: else whoever gets hold of a token could have a third party use it.
+func Grow(claims map[string]any, actor Actor) (map[string]any, error) {
+	may, _ := claims[mayActClaim].(map[string]any)
+	if may["iss"] != actor.IssuerURL || may["sub"] != actor.Subject || actor.Subject == "" {
+		return nil, ErrMayNot
+	}
+	act := map[string]any{"iss": actor.IssuerURL, "sub": actor.Subject}
+	if before, ok := claims[actClaim]; ok {
+		act[actClaim] = before
+	}
+	grown := maps.Clone(claims)
+	grown[actClaim] = act
+	return grown, Check(grown)
+}
