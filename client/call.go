@@ -129,10 +129,7 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 		}
 		response, err := c.http.Do(request)
 		if err != nil {
-			if cause := ctx.Err(); cause != nil {
-				err = cause
-			}
-			return nil, fmt.Errorf("%w at %s: %w", ErrUnreachable, c.shown, unwrapURL(err))
+			return nil, c.unanswered(ctx, err)
 		}
 		c.session.learn(response.Header)
 		if response.StatusCode >= 200 && response.StatusCode < 300 {
@@ -195,6 +192,17 @@ func (c *Client) bear(ctx context.Context, source TokenSource, request *http.Req
 	return nil
 }
 
+// unanswered is the error of a request that got no answer.
+func (c *Client) unanswered(ctx context.Context, err error) error {
+	if errors.Is(err, ErrNoCertificate) {
+		return unwrapURL(err)
+	}
+	if cause := ctx.Err(); cause != nil {
+		err = cause
+	}
+	return fmt.Errorf("%w at %s: %w", ErrUnreachable, c.shown, unwrapURL(err))
+}
+
 // unwrapURL takes the method and address off an error of net/http: our own message has them.
 func unwrapURL(err error) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
@@ -214,6 +222,9 @@ func (c *Client) refusal(k call, response *http.Response) error {
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxProblem))
 	if media == api.MediaProblem && err == nil && json.Unmarshal(body, problem) == nil && problem.Code != "" {
 		problem.Status = response.StatusCode
+		if problem.Status == http.StatusUnauthorized && k.as == nil {
+			problem.Detail += c.cert.unseen()
+		}
 		return problem
 	}
 	// Something between us and the server answered, or it is no Daypass server at all.

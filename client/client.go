@@ -43,7 +43,7 @@
 //		log.Printf("ask an administrator to run: daypass explain %s", problem.DecisionID)
 //	}
 //
-// A server that cannot be reached is [ErrUnreachable], missing evidence is [ErrNoToken], and a lease that ended
+// A server that cannot be reached is [ErrUnreachable], missing evidence is [ErrNoToken] or [ErrNoCertificate], and a lease that ended
 // under [Lease.Hold] is a [LostError].
 //
 // # What it takes care of
@@ -93,7 +93,10 @@ type Options struct {
 	URL string
 	// Token gives the evidence of each call. Calls over the socket need none.
 	Token TokenSource
-	// HTTP supplies the transport, for instance one with a proxy or a client certificate. Its cookie jar,
+	// Certificate gives the certificate by which a server knows the workload whose issuer is of the kind mtls or spiffe.
+	// Beside a Token it is shown too, and the token says who we are. It cannot be combined with HTTP, and needs https.
+	Certificate CertificateSource
+	// HTTP supplies the transport, for instance one with a proxy. Its cookie jar,
 	// redirect policy and timeout are not used. Nil: a transport of our own.
 	HTTP *http.Client
 	// CAFile holds the PEM certificates to trust instead of the system's. It cannot be combined with HTTP.
@@ -108,6 +111,7 @@ type Client struct {
 	shown string      // the URL as it was given: for errors
 	token TokenSource // nil, or [own]
 	http  *http.Client
+	cert  *presenting // nil: no certificate is shown
 	agent string
 
 	socket  bool // the server is at a socket
@@ -138,6 +142,17 @@ func New(o Options) (*Client, error) {
 	}
 	if o.Token != nil {
 		c.token = own{o.Token}
+	}
+	if o.Certificate != nil {
+		plain, ours := transport.(*http.Transport)
+		if !ours || o.HTTP != nil {
+			return nil, errors.New("client options: HTTP brings its own certificate, so Certificate cannot be set beside it")
+		}
+		if base.Scheme != "https" {
+			return nil, fmt.Errorf("server URL %q: a client certificate is shown in TLS alone; use https", o.URL)
+		}
+		c.cert = &presenting{source: o.Certificate, plain: plain}
+		c.http.Transport = c.cert
 	}
 	return c, nil
 }

@@ -119,11 +119,12 @@ func (l *Lease) Renew(ctx context.Context, ttl *api.Duration) (api.Lease, error)
 // renew is Renew with the server's time of the answer.
 func (l *Lease) renew(ctx context.Context, ttl *api.Duration) (info api.Lease, date time.Time, err error) {
 	k := call{method: http.MethodPost, path: l.path("renew"), body: api.RenewRequest{TTL: ttl}, as: l.client.token, safe: true}
-	if k.as == nil {
+	proves := l.client.token != nil || l.client.cert != nil
+	if !proves {
 		k.as = bearer(l.token)
 	}
 	got, err := l.client.do(ctx, k, &info)
-	if isUnproven(err) && l.client.token != nil && !l.token.IsZero() {
+	if isUnproven(err) && proves && !l.token.IsZero() {
 		k.as = bearer(l.token)
 		var second error
 		if got, second = l.client.do(ctx, k, &info); second == nil {
@@ -141,7 +142,7 @@ func (l *Lease) renew(ctx context.Context, ttl *api.Duration) (info api.Lease, d
 // job of a pipeline has another subject.
 func isUnproven(err error) bool {
 	problem, ok := errors.AsType[*api.Problem](err)
-	return errors.Is(err, ErrNoToken) || ok && (problem.Status == http.StatusUnauthorized || problem.Status == http.StatusNotFound)
+	return errors.Is(err, ErrNoToken) || errors.Is(err, ErrNoCertificate) || ok && (problem.Status == http.StatusUnauthorized || problem.Status == http.StatusNotFound)
 }
 
 // Release ends the lease and with it the credential. With a wait, at most [api.MaxWait], the server answers when

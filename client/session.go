@@ -178,10 +178,7 @@ func (c *Client) discover(ctx context.Context) (*offer, error) {
 func (c *Client) read(ctx context.Context, request *http.Request) (answer, error) {
 	response, err := c.http.Do(request)
 	if err != nil {
-		if cause := ctx.Err(); cause != nil {
-			err = cause
-		}
-		return answer{}, fmt.Errorf("%w at %s: %w", ErrUnreachable, c.shown, unwrapURL(err))
+		return answer{}, c.unanswered(ctx, err)
 	}
 	defer response.Body.Close()
 	c.session.learn(response.Header)

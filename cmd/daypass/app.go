@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"os"
 	"slices"
@@ -29,6 +30,7 @@ type app struct {
 	code   int       // exit code of a command line without an error of ours
 
 	server, socket, tokenFile, caFile, output string
+	certs                                     agent.Certs
 	quiet                                     bool
 }
 
@@ -94,12 +96,21 @@ func (a *app) identified() (*client.Client, agent.Evidence, error) {
 	if address == "" {
 		return nil, agent.Evidence{}, hinted(usageError{"no server is named", ""}, "name it once: export DAYPASS_URL=https://daypass.example.com")
 	}
-	evidence, err := agent.Find(agent.Where{TokenFile: a.tokenFile, Server: address, Getenv: a.getenv})
+	evidence, err := a.evidence(address)
 	if err != nil {
 		return nil, evidence, err
 	}
 	c, err := a.dial(address, evidence)
 	return c, evidence, err
+}
+
+// evidence finds what says to a server who we are.
+func (a *app) evidence(server string) (agent.Evidence, error) {
+	evidence, err := agent.Find(agent.Where{TokenFile: a.tokenFile, Certs: a.certs, Server: server, Getenv: a.getenv})
+	if _, none := errors.AsType[*agent.NoEvidenceError](err); err != nil && !none {
+		return evidence, usageError{err.Error(), ""}
+	}
+	return evidence, err
 }
 
 // holder returns a client for calls that carry a lease token, and our evidence only where there is some.
@@ -108,9 +119,9 @@ func (a *app) holder() (*client.Client, error) {
 	if address == "" {
 		return nil, hinted(usageError{"no server is named", ""}, "name it once: export DAYPASS_URL=https://daypass.example.com")
 	}
-	evidence, err := agent.Find(agent.Where{TokenFile: a.tokenFile, Server: address, Getenv: a.getenv})
+	evidence, err := a.evidence(address)
 	if err != nil {
-		return a.dial(address, nil)
+		evidence = agent.Evidence{}
 	}
 	return a.dial(address, evidence)
 }
@@ -120,13 +131,13 @@ func (a *app) holder() (*client.Client, error) {
 func (a *app) admin() (*client.Client, error) {
 	switch {
 	case a.socket != "":
-		return a.dial("unix://"+a.socket, nil)
+		return a.dial("unix://"+a.socket, agent.Evidence{})
 	case a.server != "":
 		return a.workload()
 	case a.getenv("DAYPASS_SOCKET") != "":
-		return a.dial("unix://"+a.getenv("DAYPASS_SOCKET"), nil)
+		return a.dial("unix://"+a.getenv("DAYPASS_SOCKET"), agent.Evidence{})
 	case isSocket(defaultSocket):
-		return a.dial("unix://"+defaultSocket, nil)
+		return a.dial("unix://"+defaultSocket, agent.Evidence{})
 	case a.serverURL() != "":
 		return a.workload()
 	}
@@ -141,7 +152,7 @@ func isSocket(path string) bool {
 }
 
 // dial returns a client for an address. It calls nobody.
-func (a *app) dial(address string, token client.TokenSource) (*client.Client, error) {
+func (a *app) dial(address string, evidence agent.Evidence) (*client.Client, error) {
 	ca := a.caFile
 	if ca == "" {
 		ca = a.getenv("DAYPASS_CA_FILE")
@@ -149,7 +160,7 @@ func (a *app) dial(address string, token client.TokenSource) (*client.Client, er
 	if known := a.device(); ca == "" && known.Server == address {
 		ca = known.CAFile
 	}
-	c, err := client.New(client.Options{URL: address, Token: token, CAFile: ca, UserAgent: "daypass/" + version()})
+	c, err := client.New(client.Options{URL: address, Token: evidence.TokenSource, Certificate: evidence.Certificate, CAFile: ca, UserAgent: "daypass/" + version()})
 	if err != nil {
 		return nil, usageError{err.Error(), ""}
 	}

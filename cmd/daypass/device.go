@@ -203,7 +203,7 @@ func (a *app) enrolDevice(c *cobra.Command, file, path string) error {
 	if made {
 		a.tell("made the key %s", file)
 	}
-	server, err := a.dial(address, nil)
+	server, err := a.dial(address, agent.Evidence{})
 	if err != nil {
 		return err
 	}
@@ -236,7 +236,7 @@ daypass device renew --new-key /var/lib/daypass/device-2.key`,
 			if err != nil {
 				return err
 			}
-			server, err := a.dial(state.Server, nil)
+			server, err := a.dial(state.Server, agent.Evidence{})
 			if err != nil {
 				return err
 			}

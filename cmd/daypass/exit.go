@@ -77,7 +77,7 @@ func exitCode(err error) int {
 	switch {
 	case isUsage, isUnknown:
 		return exitUsage
-	case errors.Is(err, client.ErrNoToken):
+	case errors.Is(err, client.ErrNoToken), errors.Is(err, client.ErrNoCertificate):
 		return exitUnauthenticated
 	case errors.Is(err, client.ErrUnreachable):
 		return exitUnavailable

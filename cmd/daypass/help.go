@@ -141,10 +141,14 @@ const environmentHelp = `Read:
   DAYPASS_LEASE_TOKEN     its lease token
   NO_COLOR                no colours, also on terminals
 
-The identity token is looked for in this order; the first place that has one is used:
+What says who we are is looked for in this order; the first place that has something is used:
 
-  --token-file            a file, read anew for each call
-  DAYPASS_TOKEN_FILE      the same
+  --token-file            a file with an identity token, read anew for each call
+  --client-cert           a file with a certificate for TLS, and those between it and its authority, in PEM;
+                          --client-key names the file with its key. Both are read anew for each call, so that
+                          a certificate that is renewed counts at once. Shown beside a --token-file, too
+  DAYPASS_TOKEN_FILE      the same as --token-file
+  DAYPASS_CLIENT_CERT     the same as --client-cert, and DAYPASS_CLIENT_KEY as --client-key
   DAYPASS_DEVICE          the state file of a device that daypass device enrol enrolled; it names the server, too
   DAYPASS_ID_TOKEN        the token itself. In GitLab CI:
                             id_tokens: {DAYPASS_ID_TOKEN: {aud: https://daypass.example.com}}

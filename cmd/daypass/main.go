@@ -58,6 +58,8 @@ daypass lock --role orders-readonly --reason "key leaked"`,
 	flags.StringVar(&a.server, "server", "", "`URL` of the server (DAYPASS_URL)")
 	flags.StringVar(&a.socket, "socket", "", "`path` of the administration socket (DAYPASS_SOCKET)")
 	flags.StringVar(&a.tokenFile, "token-file", "", "`file` with the identity token (DAYPASS_TOKEN_FILE)")
+	flags.StringVar(&a.certs.Certificate, "client-cert", "", "`file` with the certificate that proves who we are, in PEM (DAYPASS_CLIENT_CERT)")
+	flags.StringVar(&a.certs.Key, "client-key", "", "`file` with its key, in PEM (DAYPASS_CLIENT_KEY)")
 	flags.StringVar(&a.caFile, "ca-file", "", "`file` of PEM certificates to trust for the server (DAYPASS_CA_FILE)")
 	flags.StringVarP(&a.output, "output", "o", "text", "`form` of the output: text or json")
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "no progress and hints on standard error")

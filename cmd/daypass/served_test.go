@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -94,6 +96,12 @@ func awaitReady(ts *testscript.TestScript, gone <-chan struct{}) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	late := time.After(30 * time.Second)
+	caller := &http.Client{Timeout: 10 * time.Second}
+	if path := ts.Getenv("DAYPASS_CA_FILE"); path != "" {
+		pool := x509.NewCertPool()
+		pool.AppendCertsFromPEM([]byte(ts.ReadFile(path)))
+		caller.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	}
 	for {
 		select {
 		case <-gone:
@@ -101,7 +109,7 @@ func awaitReady(ts *testscript.TestScript, gone <-chan struct{}) {
 		case <-late:
 			ts.Fatalf("the server is not ready:\n%s", ts.ReadFile("serve.log"))
 		case <-tick.C:
-			response, err := http.Get(ts.Getenv("DAYPASS_URL") + "/healthz")
+			response, err := caller.Get(ts.Getenv("DAYPASS_URL") + "/healthz")
 			if err != nil {
 				continue
 			}

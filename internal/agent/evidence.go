@@ -29,6 +29,7 @@ const DeviceVariable = "DAYPASS_DEVICE"
 // Where says where to look for evidence. Getenv is required.
 type Where struct {
 	TokenFile string                   // as the user named it; wins over all
+	Certs     Certs                    // as the user named them
 	Server    string                   // the server's URL: the audience of tokens, unless DAYPASS_AUDIENCE is set
 	Getenv    func(name string) string // the process's environment
 	Projected string                   // instead of [ProjectedToken]
@@ -36,10 +37,14 @@ type Where struct {
 	HTTP      *http.Client             // for platforms that give tokens over HTTP; nil: one with a timeout
 }
 
-// Evidence is a source of tokens and where it was found.
+// Certs are the files of a client certificate and its key.
+type Certs struct{ Certificate, Key string }
+
+// Evidence is a source of tokens, or of certificates, and where it was found.
 type Evidence struct {
-	client.TokenSource
-	Origin string // for people: "the GitHub Actions job"
+	client.TokenSource                          // nil: the certificate says who we are
+	Certificate        client.CertificateSource // nil: none; beside a token it is shown too
+	Origin             string                   // for people: "the GitHub Actions job"
 	// Keep renews what the evidence hangs on, until the context ends; nil where there is nothing to renew.
 	Keep func(ctx context.Context, c *client.Client, tell func(string))
 }
@@ -75,7 +80,8 @@ func (e *NoEvidenceError) Hints() []string {
 		}
 	}
 	if hints == nil {
-		hints = []string{"name a file that holds a token: --token-file PATH, or DAYPASS_TOKEN_FILE"}
+		hints = []string{"name a file that holds a token: --token-file PATH, or DAYPASS_TOKEN_FILE",
+			"or a certificate and its key: --client-cert PATH --client-key PATH"}
 	}
 	return hints
 }
@@ -83,21 +89,61 @@ func (e *NoEvidenceError) Hints() []string {
 // Is makes the error one of missing evidence for callers that know only the client.
 func (e *NoEvidenceError) Is(target error) bool { return target == client.ErrNoToken }
 
-// Find returns the first evidence that is there: a token file named by the user or by DAYPASS_TOKEN_FILE, a device that was
-// enrolled (DAYPASS_DEVICE), a token
+// Find returns the first evidence that is there: a token file or a client certificate named by the user, a token file of
+// DAYPASS_TOKEN_FILE, a certificate of DAYPASS_CLIENT_CERT, a device that was enrolled (DAYPASS_DEVICE), a token
 // in DAYPASS_ID_TOKEN (GitLab's id_tokens put it there), GitHub Actions, a projected Kubernetes token, AWS credentials. A place
 // that was named but does not work is an error of its own when a call asks for the token: what the user named is
-// never passed over.
+// never passed over. A certificate that was named is shown beside a token that was named, too.
 func Find(w Where) (Evidence, error) {
+	certificate, err := w.certificate()
+	if err != nil {
+		return Evidence{}, err
+	}
 	var looked []Place
-	for _, look := range []func(Where) (Evidence, Place){namedFile, environmentFile, enrolledDevice, environmentToken, gitHub, projected, amazon} {
+	for _, look := range []func(Where) (Evidence, Place){namedFile, namedCertificate, environmentFile, environmentCertificate, enrolledDevice, environmentToken, gitHub, projected, amazon} {
 		evidence, place := look(w)
-		if evidence.TokenSource != nil {
+		if evidence.TokenSource != nil || evidence.Certificate != nil {
+			evidence.Certificate = certificate
 			return evidence, nil
 		}
 		looked = append(looked, place)
 	}
 	return Evidence{}, &NoEvidenceError{Looked: looked}
+}
+
+// certificate is the client certificate that the user or the environment names, or nil.
+func (w Where) certificate() (client.CertificateSource, error) {
+	from, files := "--client-cert and --client-key", w.Certs
+	if files == (Certs{}) {
+		from, files = clientCert+" and "+clientKey, Certs{w.Getenv(clientCert), w.Getenv(clientKey)}
+	}
+	switch {
+	case files == (Certs{}):
+		return nil, nil
+	case files.Certificate == "" || files.Key == "":
+		return nil, fmt.Errorf("%s belong together: one names the certificate, the other its key", from)
+	}
+	return client.FileCertificate(files.Certificate, files.Key), nil
+}
+
+// The variables that name a client certificate and its key.
+const clientCert, clientKey = "DAYPASS_CLIENT_CERT", "DAYPASS_CLIENT_KEY"
+
+// namedCertificate is --client-cert.
+func namedCertificate(w Where) (Evidence, Place) {
+	if w.Certs.Certificate == "" {
+		return Evidence{}, Place{Name: "--client-cert", Found: "not given"}
+	}
+	return Evidence{Certificate: client.FileCertificate(w.Certs.Certificate, w.Certs.Key), Origin: "certificate " + w.Certs.Certificate}, Place{}
+}
+
+// environmentCertificate is DAYPASS_CLIENT_CERT.
+func environmentCertificate(w Where) (Evidence, Place) {
+	path := w.Getenv(clientCert)
+	if path == "" {
+		return Evidence{}, Place{Name: clientCert, Found: "not set"}
+	}
+	return Evidence{Certificate: client.FileCertificate(path, w.Getenv(clientKey)), Origin: "certificate " + path + " (" + clientCert + ")"}, Place{}
 }
 
 // namedFile is --token-file.

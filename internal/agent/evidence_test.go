@@ -70,6 +70,30 @@ func TestAWSCredentialsSignForTheServerAndComeLast(t *testing.T) {
 	}
 }
 
+func TestACertificateThatWasNamedIsTheEvidenceUnlessATokenWasNamedBeforeIt(t *testing.T) {
+	named := map[string]string{"DAYPASS_CLIENT_CERT": "/c", "DAYPASS_CLIENT_KEY": "/k"}
+	for name, c := range map[string]struct {
+		where  agent.Where
+		origin string
+		token  bool
+	}{
+		"the flag before the variable of a token":       {agent.Where{Certs: agent.Certs{Certificate: "/a", Key: "/b"}, Getenv: environ(map[string]string{"DAYPASS_TOKEN_FILE": "/t"})}, "certificate /a", false},
+		"the variable before a platform's token":        {agent.Where{Getenv: environ(map[string]string{"DAYPASS_CLIENT_CERT": "/c", "DAYPASS_CLIENT_KEY": "/k", "DAYPASS_ID_TOKEN": "x"})}, "certificate /c (DAYPASS_CLIENT_CERT)", false},
+		"beside the flag of a token, which comes first": {agent.Where{TokenFile: "/t", Certs: agent.Certs{Certificate: "/a", Key: "/b"}, Getenv: environ(nil)}, "file /t", true},
+		"beside the variable of a token":                {agent.Where{TokenFile: "/t", Getenv: environ(named)}, "file /t", true},
+	} {
+		evidence, err := agent.Find(c.where)
+		if err != nil || evidence.Origin != c.origin || evidence.Certificate == nil || (evidence.TokenSource != nil) != c.token {
+			t.Errorf("%s: got %+v, %v", name, evidence, err)
+		}
+	}
+	for _, half := range []agent.Where{{Certs: agent.Certs{Key: "/b"}, Getenv: environ(named)}, {Getenv: environ(map[string]string{"DAYPASS_CLIENT_KEY": "/k"})}} {
+		if _, err := agent.Find(half); err == nil || !strings.Contains(err.Error(), "belong together") {
+			t.Errorf("half a pair: %v", err)
+		}
+	}
+}
+
 func TestAPlaceThatTheUserNamedIsNotPassedOver(t *testing.T) {
 	evidence, err := agent.Find(agent.Where{TokenFile: "/nonexistent", Getenv: environ(map[string]string{"DAYPASS_ID_TOKEN": "x"})})
 	if err != nil {
