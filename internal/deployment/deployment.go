@@ -89,6 +89,7 @@ func (d *Deployment) Build(_ context.Context, revision string, files access.File
 	if revision == "" {
 		// What is new must be whole. A revision that served before may lack a file by now and still serves.
 		wrong = append(wrong, d.missingFiles(cfg)...)
+		wrong = append(wrong, d.ourselves(cfg)...)
 	}
 	engine, err := policy.Compile(cfg, d.cfg.Zones)
 	wrong.Add("", err)
@@ -105,6 +106,19 @@ func (d *Deployment) missingFiles(cfg *access.Config) (wrong source.Errors) {
 		if _, err := d.cfg.Kinds.Targets[t.Kind].Fingerprint(t, d.cfg.Secrets); err != nil {
 			wrong = append(wrong, &source.Error{File: t.Place.File, Line: t.Place.Line, Column: t.Place.Column,
 				Message: fmt.Sprintf("target %q: %v", name, err), Hint: "put the file there, readable by the server"})
+		}
+	}
+	return wrong
+}
+
+// ourselves refuses issuers that are our own: what roles give out would be evidence here, whoever holds it, and one lease
+// would beget the next.
+func (d *Deployment) ourselves(cfg *access.Config) (wrong source.Errors) {
+	for _, name := range slices.Sorted(maps.Keys(cfg.Issuers)) {
+		if issuer := cfg.Issuers[name]; issuer.URL == d.cfg.Issuer.URL() {
+			wrong = append(wrong, &source.Error{File: issuer.Place.File, Line: issuer.Place.Line, Column: issuer.Place.Column,
+				Message: fmt.Sprintf("issuer %q is this installation's own: who has a role would come back as another workload", name),
+				Hint:    "let the workload show its own platform's token here"})
 		}
 	}
 	return wrong
