@@ -30,6 +30,8 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/client"
+	"github.com/daypass/daypass/internal/config"
+	"github.com/daypass/daypass/internal/installation"
 	"github.com/daypass/daypass/internal/server"
 	"github.com/daypass/daypass/internal/testissuer"
 	"github.com/daypass/daypass/secret"
@@ -109,7 +111,7 @@ func (d *Daypass) start(dir string, opt Options) error {
 	if err := os.WriteFile(path, []byte("listen: 127.0.0.1:0\n"+opt.Config), 0o600); err != nil {
 		return err
 	}
-	cfg, err := server.Load(path)
+	cfg, err := config.Load(path)
 	if err != nil {
 		return err
 	}
@@ -118,12 +120,12 @@ func (d *Daypass) start(dir string, opt Options) error {
 	cfg.MasterKey = "file://" + filepath.Join(dir, "master.key")
 	cfg.SecretsDir = filepath.Join(dir, "secrets")
 	cfg.Access = filepath.Join(dir, "access")
-	cfg.Limits = server.Limits{AcquireRate: 10_000, LeasesPerPrincipal: 10_000}
-	cfg.Admins = server.Admins{Issuers: []string{"test"}}
+	cfg.Limits = config.Limits{AcquireRate: 10_000, LeasesPerPrincipal: 10_000}
+	cfg.Admins = config.Admins{Issuers: []string{"test"}}
 	if err := errors.Join(writeFiles(cfg.SecretsDir, opt.Secrets), writeFiles(cfg.Access, opt.Access(d.issuer.URL()))); err != nil {
 		return err
 	}
-	if _, err := server.Init(ctx, cfg); err != nil {
+	if _, err := installation.Init(ctx, cfg); err != nil {
 		return err
 	}
 	d.server, err = server.New(ctx, cfg, server.Options{

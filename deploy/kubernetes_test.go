@@ -11,7 +11,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
-	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/config"
 )
 
 // cluster is everything in the manifest.
@@ -152,7 +152,7 @@ func TestTheServerTakesTheConfigurationOfTheManifest(t *testing.T) {
 	if err := os.WriteFile(path, []byte(c.config.Data["daypass.yaml"]), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := server.Load(path)
+	cfg, err := config.Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,7 @@ func unit(t *testing.T, path string) map[string][]string {
 // The unit gives the server the directories that it uses when daypass.yaml does not say otherwise.
 func TestTheUnitHasTheDefaultsOfTheServer(t *testing.T) {
 	settings := unit(t, "systemd/daypass.service")
-	config, err := os.ReadFile("../internal/server/config.go")
+	config, err := os.ReadFile("../internal/config/config.go")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/daypass/daypass/internal/inspection"
 	"github.com/daypass/daypass/internal/server"
 )
 
@@ -46,7 +47,7 @@ func TestTheHowToOfAWSIsRight(t *testing.T) {
 	if len(files) != 4 {
 		t.Errorf("it shows %d access files, want 4", len(files))
 	}
-	if _, err := server.CheckAccess(files, nil); err != nil {
+	if _, err := inspection.Check(files, nil); err != nil {
 		t.Error(err)
 	}
 	for _, role := range []string{"read-orders", "backup"} {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/inspection"
 )
 
 // ownFiles begins the access files of a page that has them.
@@ -31,10 +31,10 @@ func TestTheHowTosOfEvidenceAreRight(t *testing.T) {
 		if len(files) < 3 {
 			t.Errorf("%s shows no access files", name)
 		}
-		if _, err := server.CheckAccess(files, nil); err != nil {
+		if _, err := inspection.Check(files, nil); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		found, err := server.LintAccess(files)
+		found, err := inspection.Lint(files)
 		if err != nil {
 			t.Fatal(err)
 		}

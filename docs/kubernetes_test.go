@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/inspection"
 )
 
 func TestReferenceOfKubernetes(t *testing.T) {
@@ -57,10 +57,10 @@ func TestTheHowToOfKubernetesIsRight(t *testing.T) {
 	if len(files) < 4 {
 		t.Error("it shows no access files")
 	}
-	if _, err := server.CheckAccess(files, nil); err != nil {
+	if _, err := inspection.Check(files, nil); err != nil {
 		t.Error(err)
 	}
-	found, err := server.LintAccess(files)
+	found, err := inspection.Lint(files)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/access"
-	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/inspection"
 	"github.com/daypass/daypass/internal/trust"
 )
 
@@ -152,11 +152,11 @@ func TestTheHowTosOfPlatformsAreRight(t *testing.T) {
 			files["role.yaml"] = "kind: Target\nname: orders-db\npostgres: {url: \"postgres://daypass@db.example.com/orders?sslmode=verify-full\", password: {file: orders-db}}\n" +
 				"---\nkind: Role\nname: orders-readonly\ntarget: orders-db\npostgres: {in_role: [readers]}\n"
 		}
-		if _, err := server.CheckAccess(files, nil); err != nil {
+		if _, err := inspection.Check(files, nil); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		found, err := server.LintAccess(files)
+		found, err := inspection.Lint(files)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -93,7 +93,7 @@ func TestReferenceOfConfiguration(t *testing.T) {
 	page.WriteString("# Configuration of the server: daypass.yaml\n\n" + generated)
 	page.WriteString("Every field may be left out; what it then means is safe. Unknown fields, repeated keys and wrong types are errors with their place.\n" +
 		"`daypass serve --config FILE` reads it; [an example](../../examples/orders/daypass.yaml).\n")
-	sections := structs(t, "../internal/server/config.go")
+	sections := structs(t, "../internal/config/config.go")
 	page.WriteString("\n| Field | Means |\n|---|---|\n")
 	var nested []field
 	for _, f := range sections["Config"] {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/server"
 )
 
@@ -16,7 +17,7 @@ func (a *app) alertsCommand() *cobra.Command {
 }
 
 func (a *app) alertsTestCommand() *cobra.Command {
-	var config string
+	var path string
 	c := &cobra.Command{
 		Use: "test", Short: "send a test through each sink and say what happened", Args: exactly(),
 		Long: wrap(`Reads the sinks from the server's configuration and sends each one message, once, from this machine. No server
@@ -24,7 +25,7 @@ func (a *app) alertsTestCommand() *cobra.Command {
 			a sink did not take it. Open alerts are in daypass status.`),
 		Example: `daypass alerts test --config /etc/daypass/daypass.yaml`,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := server.Load(config)
+			cfg, err := config.Load(path)
 			if err != nil {
 				return err
 			}
@@ -34,7 +35,7 @@ func (a *app) alertsTestCommand() *cobra.Command {
 			return a.reportTests(server.TestAlerts(c.Context(), cfg))
 		},
 	}
-	a.addConfig(c, &config)
+	a.addConfig(c, &path)
 	return c
 }
 

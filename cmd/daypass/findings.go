@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/daypass/daypass/api"
-	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/inspection"
 	"github.com/daypass/daypass/internal/trust"
 )
 
@@ -26,7 +26,7 @@ type finding struct {
 
 // findings looks at access files without mistakes.
 func findings(files map[string]string) ([]finding, int, error) {
-	found, err := server.LintAccess(files)
+	found, err := inspection.Lint(files)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -6,7 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/config"
+	"github.com/daypass/daypass/internal/installation"
 )
 
 func (a *app) keysCommand() *cobra.Command {
@@ -42,7 +43,7 @@ daypass keys rotate --output json | jq -r .key > new.vkey`,
 }
 
 func (a *app) rewrapCommand() *cobra.Command {
-	var config, to string
+	var path, to string
 	c := &cobra.Command{
 		Use: "rewrap", Short: "seal the store with another master key, while the server is stopped", Args: exactly(),
 		Long: wrap(`Makes the new master key where there is none, and changes the store over in one step: at every moment the
@@ -56,11 +57,11 @@ func (a *app) rewrapCommand() *cobra.Command {
 			if to == "" {
 				return usageError{"name the new master key: --to file:///PATH", c.CommandPath()}
 			}
-			cfg, err := server.Load(config)
+			cfg, err := config.Load(path)
 			if err != nil {
 				return err
 			}
-			did, err := server.Rewrap(c.Context(), cfg, to)
+			did, err := installation.Rewrap(c.Context(), cfg, to)
 			if err != nil {
 				for _, line := range did {
 					a.tell("%s", line)
@@ -71,13 +72,13 @@ func (a *app) rewrapCommand() *cobra.Command {
 				return err
 			}
 			if cfg.MasterKey != to {
-				a.hint("before the next start, write into %s: master_key: %s", config, to)
+				a.hint("before the next start, write into %s: master_key: %s", path, to)
 			}
 			a.hint("keep the old key for as long as backups of the store from before are kept")
 			return nil
 		},
 	}
-	a.addConfig(c, &config)
+	a.addConfig(c, &path)
 	c.Flags().StringVar(&to, "to", "", "`reference` to the new master key, as in master_key: file:///PATH")
 	return c
 }

@@ -1,7 +1,7 @@
 // Command daypass is the workload access broker, its agent and its administration in one binary.
 //
 // This package holds flags, output and exit codes, and nothing else: what a command does lives in client,
-// internal/agent, ledger and internal/server.
+// internal/agent, ledger, internal/installation, internal/inspection and internal/server.
 package main
 
 import (

@@ -12,7 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/config"
+	"github.com/daypass/daypass/internal/installation"
 	"github.com/daypass/daypass/internal/store/relocation"
 )
 
@@ -58,7 +59,7 @@ daypass store migrate --undo sqlite:///var/lib/daypass/daypass.db postgres://day
 			if m.lost && !m.undo {
 				return usageError{"--lost goes with --undo", c.CommandPath()}
 			}
-			cfg, err := server.Load(m.config)
+			cfg, err := config.Load(m.config)
 			if err != nil {
 				return err
 			}
@@ -84,7 +85,7 @@ daypass store migrate --undo sqlite:///var/lib/daypass/daypass.db postgres://day
 }
 
 // storePlace is a store with its files as references.
-func storePlace(store, password, ca string) (p server.Place, err error) {
+func storePlace(store, password, ca string) (p installation.Place, err error) {
 	p.Store = store
 	for _, f := range []struct {
 		path string
@@ -102,11 +103,11 @@ func storePlace(store, password, ca string) (p server.Place, err error) {
 	return p, nil
 }
 
-func (a *app) migrate(c *cobra.Command, cfg server.Config, m *migration, from, to server.Place) error {
+func (a *app) migrate(c *cobra.Command, cfg config.Config, m *migration, from, to installation.Place) error {
 	ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if m.undo {
-		if err := server.UndoMigration(ctx, cfg, from, to, m.lost); err != nil {
+		if err := installation.UndoMigration(ctx, cfg, from, to, m.lost); err != nil {
 			return err
 		}
 		a.hintStore(cfg, m.config, from)
@@ -115,7 +116,7 @@ func (a *app) migrate(c *cobra.Command, cfg server.Config, m *migration, from, t
 		})
 	}
 	watch, end := a.migrationMeter()
-	done, err := server.Migrate(ctx, cfg, from, to, watch)
+	done, err := installation.Migrate(ctx, cfg, from, to, watch)
 	end()
 	if err != nil {
 		return err
@@ -135,9 +136,9 @@ func (a *app) migrate(c *cobra.Command, cfg server.Config, m *migration, from, t
 }
 
 // hintStore says what to write into the configuration.
-func (a *app) hintStore(cfg server.Config, config string, now server.Place) {
+func (a *app) hintStore(cfg config.Config, path string, now installation.Place) {
 	if cfg.Store != now.Store {
-		a.hint("before the next start, write into %s: store: %s", config, now.Store)
+		a.hint("before the next start, write into %s: store: %s", path, now.Store)
 	}
 	if now.Password != "" && cfg.StorePassword != now.Password {
 		a.hint("and: store_password: %s", now.Password)

@@ -8,7 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/daypass/daypass/api"
-	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/config"
+	"github.com/daypass/daypass/internal/inspection"
 	"github.com/daypass/daypass/internal/source"
 )
 
@@ -30,7 +31,7 @@ func (s *sorting) zones(c *cobra.Command) ([]string, error) {
 	if len(s.timeZones) > 0 {
 		return s.timeZones, nil
 	}
-	cfg, err := server.Load(s.config)
+	cfg, err := config.Load(s.config)
 	absent := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)
 	if absent && !c.Flags().Changed("config") {
 		return nil, nil
@@ -47,7 +48,7 @@ func (a *app) check(c *cobra.Command, s *sorting, files map[string]string) (api.
 	if err != nil {
 		return api.AccessCheck{}, err
 	}
-	checked, err := server.CheckAccess(files, zones)
+	checked, err := inspection.Check(files, zones)
 	if wrong, ok := errors.AsType[source.Errors](err); ok {
 		return api.AccessCheck{Errors: mistakes(wrong)}, nil
 	}
@@ -145,7 +146,7 @@ func (a *app) schema(c *cobra.Command, s *sorting, args []string) (string, error
 	if err != nil {
 		return "", err
 	}
-	checked, err := server.CheckAccess(files, zones)
+	checked, err := inspection.Check(files, zones)
 	if wrong, ok := errors.AsType[source.Errors](err); ok {
 		return "", a.reportMistakes(args[0], api.AccessCheck{Errors: mistakes(wrong)})
 	}

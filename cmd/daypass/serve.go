@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/daypass/daypass/internal/config"
+	"github.com/daypass/daypass/internal/installation"
 	"github.com/daypass/daypass/internal/server"
 )
 
@@ -30,7 +32,7 @@ func (a *app) addConfig(c *cobra.Command, path *string) {
 }
 
 func (a *app) initCommand() *cobra.Command {
-	var config string
+	var path string
 	c := &cobra.Command{
 		Use: "init", Short: "make the master key and an empty store where there are none", Args: exactly(),
 		Long: wrap(`Says what it made, and never replaces anything. Keep a copy of the master key apart from the store: without
@@ -38,25 +40,25 @@ func (a *app) initCommand() *cobra.Command {
 			daypass ledger verify trusts.`),
 		Example: "daypass init --config ./daypass.yaml",
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := server.Load(config)
+			cfg, err := config.Load(path)
 			if err != nil {
 				return err
 			}
-			made, err := server.Init(c.Context(), cfg)
+			made, err := installation.Init(c.Context(), cfg)
 			if err != nil {
 				return err
 			}
 			err = a.show(map[string][]string{"made": made}, func() { a.printf("%s\n", cleanLines(strings.Join(made, "\n"))) })
-			a.hint("start it: daypass serve --config %s", config)
+			a.hint("start it: daypass serve --config %s", path)
 			return err
 		},
 	}
-	a.addConfig(c, &config)
+	a.addConfig(c, &path)
 	return c
 }
 
 func (a *app) serveCommand() *cobra.Command {
-	var config string
+	var path string
 	c := &cobra.Command{
 		Use: "serve", Short: "run the server", Args: exactly(),
 		Long: wrap(`Runs until SIGTERM or SIGINT, and then answers the requests that are under way. SIGHUP reads certificates,
@@ -65,14 +67,14 @@ func (a *app) serveCommand() *cobra.Command {
 		Example:     "daypass serve --config ./daypass.yaml",
 		Annotations: map[string]string{outputs: "text"},
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, err := server.Load(config)
+			cfg, err := config.Load(path)
 			if err != nil {
 				return err
 			}
 			return a.serve(c.Context(), cfg, func(*server.Server) {})
 		},
 	}
-	a.addConfig(c, &config)
+	a.addConfig(c, &path)
 	return c
 }
 
@@ -85,7 +87,7 @@ func (a *app) devCommand() *cobra.Command {
 		Example:     "daypass dev --dir ./try",
 		Annotations: map[string]string{outputs: "text"},
 		RunE: func(c *cobra.Command, _ []string) error {
-			cfg, made, err := server.Dev(c.Context(), dir)
+			cfg, made, err := installation.Dev(c.Context(), dir)
 			for _, line := range made {
 				a.tell("%s", line)
 			}
@@ -105,14 +107,14 @@ func (a *app) devCommand() *cobra.Command {
 
 // serve runs a server until it is told to stop. A second SIGTERM or SIGINT ends it at once: what is recorded is
 // safe, and the next start takes up the rest.
-func (a *app) serve(ctx context.Context, cfg server.Config, listening func(*server.Server)) error {
+func (a *app) serve(ctx context.Context, cfg config.Config, listening func(*server.Server)) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
-	s, err := server.New(ctx, cfg, server.Options{Version: version(), Log: server.NewLogger(cfg.Log, a.stderr), Reload: reload})
+	s, err := server.New(ctx, cfg, server.Options{Version: version(), Log: config.NewLogger(cfg.Log, a.stderr), Reload: reload})
 	if err != nil {
 		return err
 	}

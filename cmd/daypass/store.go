@@ -14,7 +14,8 @@ import (
 	"golang.org/x/term"
 
 	"github.com/daypass/daypass/api"
-	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/config"
+	"github.com/daypass/daypass/internal/installation"
 )
 
 func (a *app) storeCommand() *cobra.Command {
@@ -58,7 +59,7 @@ func (c copied) show(a *app) error {
 // copyStore runs what copies a store from or to a file, which may be none, and returns what it made of it. The person
 // at the terminal sees how far it is, and may end it.
 func (a *app) copyStore(c *cobra.Command, file, what string,
-	do func(ctx context.Context, watch func(done, all int64)) (server.Copied, error)) (copied, error) {
+	do func(ctx context.Context, watch func(done, all int64)) (installation.Copied, error)) (copied, error) {
 	ctx, stop := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	watch, end := a.meter(what)
@@ -77,7 +78,7 @@ func (a *app) copyStore(c *cobra.Command, file, what string,
 }
 
 func (a *app) backupCommand() *cobra.Command {
-	var config string
+	var path string
 	c := &cobra.Command{
 		Use: "backup FILE", Short: "write a copy of the store, while the server runs or not", Args: exactly("FILE"),
 		Long: wrap(`Run it on the server's machine, as the user that the server runs as. The server is not stopped and not asked.
@@ -92,12 +93,12 @@ func (a *app) backupCommand() *cobra.Command {
 		Example: `daypass store backup /var/backups/daypass-2026-01-02
 daypass store backup ./daypass.backup --output json`,
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, err := server.Load(config)
+			cfg, err := config.Load(path)
 			if err != nil {
 				return err
 			}
-			made, err := a.copyStore(c, args[0], "copying the store", func(ctx context.Context, watch func(done, all int64)) (server.Copied, error) {
-				return server.Backup(ctx, cfg, args[0], watch)
+			made, err := a.copyStore(c, args[0], "copying the store", func(ctx context.Context, watch func(done, all int64)) (installation.Copied, error) {
+				return installation.Backup(ctx, cfg, args[0], watch)
 			})
 			if err != nil {
 				return err
@@ -106,13 +107,13 @@ daypass store backup ./daypass.backup --output json`,
 			return made.show(a)
 		},
 	}
-	a.addConfig(c, &config)
+	a.addConfig(c, &path)
 	return c
 }
 
 func (a *app) restoreCommand() *cobra.Command {
-	var config string
-	var how server.Restoring
+	var path string
+	var how installation.Restoring
 	c := &cobra.Command{
 		Use: "restore [FILE]", Short: "put a backup in the place of the store, while the servers are stopped", Args: atMost("FILE"),
 		Long: wrap(`A store in a file: FILE is what daypass store backup wrote, or a plain copy of a store with its -wal file beside it.
@@ -133,16 +134,16 @@ func (a *app) restoreCommand() *cobra.Command {
 		Example: `daypass store restore /var/backups/daypass-2026-01-02 --set-aside
 pg_restore --clean --if-exists --no-owner --role=daypass --dbname=daypass store.dump && daypass store restore`,
 		RunE: func(c *cobra.Command, args []string) error {
-			cfg, err := server.Load(config)
+			cfg, err := config.Load(path)
 			if err != nil {
 				return err
 			}
 			if len(args) > 0 {
 				how.From = args[0]
 			}
-			done, err := a.copyStore(c, how.From, "copying the backup", func(ctx context.Context, watch func(done, all int64)) (server.Copied, error) {
+			done, err := a.copyStore(c, how.From, "copying the backup", func(ctx context.Context, watch func(done, all int64)) (installation.Copied, error) {
 				how.Watch = watch
-				return server.Restore(ctx, cfg, how)
+				return installation.Restore(ctx, cfg, how)
 			})
 			if err != nil {
 				return err
@@ -152,7 +153,7 @@ pg_restore --clean --if-exists --no-owner --role=daypass --dbname=daypass store.
 			return done.show(a)
 		},
 	}
-	a.addConfig(c, &config)
+	a.addConfig(c, &path)
 	c.Flags().BoolVar(&how.SetAside, "set-aside", false, "move the store that is there to STORE.aside-TIME first")
 	return c
 }

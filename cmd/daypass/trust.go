@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/daypass/daypass/client"
+	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/issuer"
 	"github.com/daypass/daypass/internal/server"
 	"github.com/daypass/daypass/internal/trust"
@@ -40,7 +41,7 @@ func (t *trusted) addTo(a *app, c *cobra.Command) {
 
 // federation reads the role.
 func (t *trusted) federation(c *cobra.Command, role string) (trust.Federation, error) {
-	cfg, err := server.Load(t.config)
+	cfg, err := config.Load(t.config)
 	absent := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)
 	if err != nil && (!absent || c.Flags().Changed("config")) {
 		return trust.Federation{}, err

@@ -64,11 +64,14 @@ const floors = `
 3 internal/rig              a whole installation as processes, for the crash loop and benchmarks
 
 4 internal/broker           the story: verify, decide, record, grant, activate, answer
+4 internal/config           the file daypass.yaml: fields, defaults, checks
 4 internal/kind             the kinds of targets and issuers, and how one is made
 4 internal/trust            whom a configuration trusts: what is wider than it need be, and how others trust us
 
 5 internal/verifier         the verifiers of the issuers in use, and which of them evidence goes to
 5 internal/deployment       brings access revisions into service: the fleet in step with the active one
+5 internal/installation     makes, keeps and moves a store and its keys, with no server running
+5 internal/inspection       what can be known of access files and an issuer without their server
 5 internal/httpapi          HTTP edge: decode, call, problem details
 
 6 internal/server           composition: builds everything from a configuration

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/client"
+	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/rig"
 	"github.com/daypass/daypass/internal/server"
 	"github.com/daypass/daypass/internal/testbed"
@@ -164,7 +165,7 @@ const serveWord = "serve"
 func serve(path string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	cfg, err := server.Load(path)
+	cfg, err := config.Load(path)
 	if err != nil {
 		return err
 	}

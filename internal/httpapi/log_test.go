@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/daypass/daypass/api"
-	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/config"
 )
 
 // What a request did stands in the log under the ID that its caller was given.
@@ -57,7 +57,7 @@ func lineOf(log, id string) string {
 func TestALineOfTheLogIsOneJSONObjectUnlessTextIsAskedFor(t *testing.T) {
 	for format, isJSON := range map[string]bool{"json": true, "text": false} {
 		var out bytes.Buffer
-		server.NewLogger(server.Log{Level: "info", Format: format}, &out).Info("it went\nwell", "request", "ID", slog.Group("deep", "err", "a\"b"))
+		config.NewLogger(config.Log{Level: "info", Format: format}, &out).Info("it went\nwell", "request", "ID", slog.Group("deep", "err", "a\"b"))
 		var line map[string]any
 		if err := json.Unmarshal(out.Bytes(), &line); (err == nil) != isJSON || strings.Count(out.String(), "\n") != 1 {
 			t.Errorf("%s: %v in %q", format, err, out.String())

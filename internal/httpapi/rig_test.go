@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/config"
+	"github.com/daypass/daypass/internal/installation"
 	"github.com/daypass/daypass/internal/server"
 	"github.com/daypass/daypass/internal/testissuer"
 	"github.com/daypass/daypass/secret"
@@ -108,7 +110,7 @@ memory: {read: true}
 	}
 }
 
-func newRig(t testing.TB, change func(*server.Config)) *rig {
+func newRig(t testing.TB, change func(*config.Config)) *rig {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "dp")
 	if err != nil {
@@ -121,10 +123,10 @@ func newRig(t testing.TB, change func(*server.Config)) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.issuer.Close() })
-	cfg := server.Config{
+	cfg := config.Config{
 		Listen: "127.0.0.1:0", Socket: filepath.Join(dir, "s"), Store: "sqlite://" + filepath.Join(dir, "d.db"),
 		MasterKey: "file://" + filepath.Join(dir, "k"), SecretsDir: dir, Access: filepath.Join(dir, "access"),
-		Admins: server.Admins{Issuers: []string{"test"}}, Limits: server.Limits{AcquireRate: 1e6, LeasesPerPrincipal: 1e6},
+		Admins: config.Admins{Issuers: []string{"test"}}, Limits: config.Limits{AcquireRate: 1e6, LeasesPerPrincipal: 1e6},
 	}
 	if change != nil {
 		change(&cfg)
@@ -138,7 +140,7 @@ func newRig(t testing.TB, change func(*server.Config)) *rig {
 		}
 	}
 	ctx := context.Background()
-	if _, err := server.Init(ctx, cfg); err != nil {
+	if _, err := installation.Init(ctx, cfg); err != nil {
 		t.Fatal(err)
 	}
 	panics := func() bool { _, err := os.Stat(filepath.Join(dir, "panic")); return err == nil }

@@ -1,9 +1,7 @@
 package server
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -11,83 +9,18 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/egress"
-	"github.com/daypass/daypass/internal/access"
-	"github.com/daypass/daypass/internal/keyring"
+	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/internal/watch"
 	"github.com/daypass/daypass/secret"
 )
 
-// checkAlerts checks the section alerts.
-func (c *Config) checkAlerts(wrong report) {
-	a := c.Alerts
-	if a.Quiet < 0 || a.Quiet > 0 && a.Quiet < Period(time.Minute) {
-		wrong("alerts.quiet", "a thing is over after a minute at least", "write a period such as 10m")
-	}
-	if a.Failures < 0 {
-		wrong("alerts.failures", "a number of attempts cannot be negative", "")
-	}
-	names := map[string]bool{}
-	for i, sink := range a.Sinks {
-		field := fmt.Sprintf("alerts.sinks[%d]", i)
-		if !access.ValidName(sink.Name) {
-			wrong(field, fmt.Sprintf("%q cannot be the name of a sink", sink.Name), "names have 1 to 40 of a-z, 0-9 and -")
-		}
-		if names[sink.Name] {
-			wrong(field, fmt.Sprintf("two sinks are called %q", sink.Name), "")
-		}
-		names[sink.Name] = true
-		if err := sink.check(); err != nil {
-			wrong(field, fmt.Sprintf("sink %q: %v", sink.Name, err), "write webhook, slack or syslog")
-		}
-	}
-}
-
-// check returns what keeps a sink from being one.
-func (s AlertSink) check() error {
-	given := 0
-	for _, kind := range []string{s.Webhook, s.Slack, s.Syslog} {
-		if kind != "" {
-			given++
-		}
-	}
-	if given != 1 {
-		return fmt.Errorf("it has %d of webhook, slack and syslog: one is wanted", given)
-	}
-	if s.Key != "" && s.Webhook == "" {
-		return errors.New("a key signs webhooks alone")
-	}
-	for _, reference := range []string{s.Key, s.CA} {
-		if reference == "" {
-			continue
-		}
-		if _, err := keyring.Path(reference); err != nil {
-			return err
-		}
-	}
-	if s.Syslog != "" {
-		_, err := watch.NewSyslog(watch.Syslog{Address: s.Syslog})
-		return err
-	}
-	where := cmp.Or(s.Webhook, s.Slack)
-	if isFile(where) {
-		_, err := keyring.Path(where)
-		return err
-	}
-	if err := watch.CheckURL(where); err != nil {
-		return fmt.Errorf("its URL: %w", err)
-	}
-	return nil
-}
-
-func isFile(reference string) bool { return strings.HasPrefix(reference, "file:") }
-
-// open makes a sink. It connects to nothing.
-func (s AlertSink) open(dialer egress.Dialer) (sink watch.Sink, err error) {
+// openSink makes a sink. It connects to nothing.
+func openSink(s config.AlertSink, dialer egress.Dialer) (sink watch.Sink, err error) {
 	sink = watch.Sink{Name: s.Name, Rate: float64(s.Rate)}
 	var ca []byte
 	if s.CA != "" {
-		if ca, err = readReference("ca", s.CA); err != nil {
+		if ca, err = config.ReadFile("ca", s.CA); err != nil {
 			return sink, fmt.Errorf("sink %q: %w", s.Name, err)
 		}
 	}
@@ -112,9 +45,9 @@ func (s AlertSink) open(dialer egress.Dialer) (sink watch.Sink, err error) {
 
 // textOrFile returns a text, or what the file holds now that it refers to.
 func textOrFile(field, text string) func() (secret.Text, error) {
-	if isFile(text) {
+	if config.IsFile(text) {
 		return func() (secret.Text, error) {
-			held, err := readReference(field, text)
+			held, err := config.ReadFile(field, text)
 			return secret.New(strings.TrimSpace(string(held))), err
 		}
 	}
@@ -129,14 +62,11 @@ func hostName() string {
 	return host
 }
 
-// egress is how connections are made that others choose the other end of.
-func (c Config) egress() egress.Dialer { return egress.Dialer{Allow: c.ConnectTo} }
-
 // openSinks makes the sinks.
-func (c Config) openSinks() ([]watch.Sink, error) {
+func openSinks(c config.Config) ([]watch.Sink, error) {
 	var all []watch.Sink
 	for _, s := range c.Alerts.Sinks {
-		sink, err := s.open(c.egress())
+		sink, err := openSink(s, c.Egress())
 		if err != nil {
 			return nil, err
 		}
@@ -147,7 +77,7 @@ func (c Config) openSinks() ([]watch.Sink, error) {
 
 // newWatcher makes the watcher. It asks how issuers are doing once it runs.
 func (s *Server) newWatcher() (*watch.Watcher, error) {
-	sinks, err := s.cfg.openSinks()
+	sinks, err := openSinks(s.cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +139,7 @@ type SinkTest struct {
 }
 
 // TestAlerts sends a test through each sink of a configuration. It needs no server that runs, and asks each sink once.
-func TestAlerts(ctx context.Context, cfg Config) []SinkTest {
+func TestAlerts(ctx context.Context, cfg config.Config) []SinkTest {
 	var all []SinkTest
 	for _, s := range cfg.Alerts.Sinks {
 		kind := "webhook"
@@ -219,7 +149,7 @@ func TestAlerts(ctx context.Context, cfg Config) []SinkTest {
 		case s.Syslog != "":
 			kind = "syslog"
 		}
-		sink, err := s.open(cfg.egress())
+		sink, err := openSink(s, cfg.Egress())
 		if err == nil {
 			err = watch.Try(ctx, sink, watch.TestMessage("test", processName(), time.Now()))
 		}

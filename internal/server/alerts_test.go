@@ -14,7 +14,7 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/client"
-	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/testissuer"
 	"github.com/daypass/daypass/internal/watch"
 	"github.com/daypass/daypass/secret"
@@ -92,7 +92,7 @@ func TestWhatIssuersAndStrangersDoIsToldOnceEach(t *testing.T) {
 	page := newPager(t)
 	r := newRig(t)
 	r.write(t, "hook.key", "a key for the hook\n")
-	r.cfg.Alerts = server.Alerts{Quiet: server.Period(time.Minute), Failures: 20, Sinks: []server.AlertSink{
+	r.cfg.Alerts = config.Alerts{Quiet: config.Period(time.Minute), Failures: 20, Sinks: []config.AlertSink{
 		{Name: "dead", Webhook: "http://127.0.0.1:1/"},
 		{Name: "page", Webhook: page.URL, Key: "file://" + r.dir + "/hook.key", Rate: 100},
 	}}
@@ -230,27 +230,4 @@ func TestAnIssuerThatMisbehavesHarmsOnlyItself(t *testing.T) {
 		})
 	}
 	close(hang)
-}
-
-func TestSinksOfAlertsAreCheckedWhenTheConfigurationIsRead(t *testing.T) {
-	for name, c := range map[string]struct {
-		sink server.AlertSink
-		want string
-	}{
-		"plain http":        {server.AlertSink{Name: "a", Webhook: "http://hooks.example.com/"}, "is not https"},
-		"two kinds":         {server.AlertSink{Name: "a", Webhook: "https://a.example", Syslog: "udp://127.0.0.1"}, "it has 2 of webhook, slack and syslog"},
-		"none":              {server.AlertSink{Name: "a"}, "it has 0 of webhook, slack and syslog"},
-		"a key of syslog":   {server.AlertSink{Name: "a", Syslog: "udp://127.0.0.1", Key: "file:///key"}, "a key signs webhooks alone"},
-		"a relative key":    {server.AlertSink{Name: "a", Webhook: "https://a.example", Key: "key"}, "key"},
-		"no name":           {server.AlertSink{Webhook: "https://a.example"}, "cannot be the name of a sink"},
-		"an odd address":    {server.AlertSink{Name: "a", Syslog: "log.example.com:514"}, "is not an address"},
-		"a URL with a user": {server.AlertSink{Name: "a", Slack: "https://canary:canary@a.example"}, "it has a user"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			err := server.Config{Alerts: server.Alerts{Sinks: []server.AlertSink{c.sink}}}.Validate()
-			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "canary") {
-				t.Errorf("%v", err)
-			}
-		})
-	}
 }

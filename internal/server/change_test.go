@@ -21,6 +21,7 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/client"
+	"github.com/daypass/daypass/internal/installation"
 	"github.com/daypass/daypass/internal/server"
 	"github.com/daypass/daypass/internal/testbed"
 	"github.com/daypass/daypass/internal/testissuer"
@@ -362,7 +363,7 @@ func TestAServerThatCannotListenLetsGoOfItsStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	if _, err := server.Init(t.Context(), r.cfg); err != nil {
+	if _, err := installation.Init(t.Context(), r.cfg); err != nil {
 		t.Fatal(err)
 	}
 	busy := r.cfg

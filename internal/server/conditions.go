@@ -11,8 +11,6 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
-	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,23 +22,6 @@ import (
 	"github.com/daypass/daypass/internal/secretdir"
 	"github.com/daypass/daypass/internal/store"
 )
-
-// Location is the section location.
-type Location struct {
-	// File is the path of a file in MaxMind's format (*.mmdb) that says in which country, and where it knows in which
-	// subdivision, an address is. It is read again when it is replaced; one that is broken replaces nothing.
-	File string `yaml:"file"`
-}
-
-// checkConditions checks what policies are given to look at.
-func (c *Config) checkConditions(wrong report) {
-	if c.Location.File != "" && !filepath.IsAbs(c.Location.File) {
-		wrong("location.file", fmt.Sprintf("%q is not an absolute path", c.Location.File), "a server has no working directory to speak of: write the whole path")
-	}
-	if !slices.Contains([]string{broker.ConditionsOff, broker.ConditionsWarn, broker.ConditionsRequire}, c.Conditions) {
-		wrong("conditions", fmt.Sprintf("conditions cannot be %q", c.Conditions), "write off, warn or require")
-	}
-}
 
 // places is the location file, or nil where none is configured.
 func (s *Server) places() *location.File {
@@ -228,7 +209,7 @@ func (s *Server) fetchPosture(ctx context.Context, read access.PostureRead) ([]b
 		settings.RootCAs = x509.NewCertPool()
 		settings.RootCAs.AppendCertsFromPEM(text)
 	}
-	transport := &http.Transport{TLSClientConfig: settings, DialContext: s.cfg.egress().DialContext, DisableKeepAlives: true, ForceAttemptHTTP2: true, MaxResponseHeaderBytes: 1 << 16}
+	transport := &http.Transport{TLSClientConfig: settings, DialContext: s.cfg.Egress().DialContext, DisableKeepAlives: true, ForceAttemptHTTP2: true, MaxResponseHeaderBytes: 1 << 16}
 	defer transport.CloseIdleConnections()
 	one := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	response, err := one.Do(request)

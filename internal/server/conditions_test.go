@@ -20,7 +20,6 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/client"
-	"github.com/daypass/daypass/internal/server"
 	"github.com/daypass/daypass/internal/testissuer"
 	"github.com/daypass/daypass/secret"
 )
@@ -285,16 +284,5 @@ func TestAStricterSettingShutsNobodyOut(t *testing.T) {
 	}
 	if _, err := r.administrator(t).ActivateAccess(context.WithoutCancel(t.Context()), revision, ""); err == nil {
 		t.Error("it was activated again")
-	}
-}
-
-func TestSettingsOfConditionsAreChecked(t *testing.T) {
-	for field, cfg := range map[string]server.Config{
-		"conditions":    {Conditions: "always"},
-		"location.file": {Location: server.Location{File: "places.mmdb"}},
-	} {
-		if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), field) {
-			t.Errorf("%s: %v", field, err)
-		}
 	}
 }

@@ -9,24 +9,26 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/daypass/daypass/internal/config"
 )
 
 func TestWhoMayAdministerAtTheSocket(t *testing.T) {
 	me := uint32(os.Geteuid())
 	for _, c := range []struct {
 		what   string
-		admins Admins
+		admins config.Admins
 		uid    uint32
 		gids   []uint32
 		want   bool
 	}{
-		{"root by default", Admins{}, 0, nil, true},
-		{"our own user by default", Admins{}, me, nil, true},
-		{"another by default", Admins{}, me + 4711, []uint32{0}, false},
-		{"a named user", Admins{UIDs: []uint32{7}}, 7, nil, true},
-		{"root when others are named", Admins{UIDs: []uint32{7}}, 0, nil, false},
-		{"a member of a named group", Admins{GIDs: []uint32{50}}, 7, []uint32{7, 50}, true},
-		{"no member", Admins{GIDs: []uint32{50}}, 7, []uint32{7}, false},
+		{"root by default", config.Admins{}, 0, nil, true},
+		{"our own user by default", config.Admins{}, me, nil, true},
+		{"another by default", config.Admins{}, me + 4711, []uint32{0}, false},
+		{"a named user", config.Admins{UIDs: []uint32{7}}, 7, nil, true},
+		{"root when others are named", config.Admins{UIDs: []uint32{7}}, 0, nil, false},
+		{"a member of a named group", config.Admins{GIDs: []uint32{50}}, 7, []uint32{7, 50}, true},
+		{"no member", config.Admins{GIDs: []uint32{50}}, 7, []uint32{7}, false},
 	} {
 		if got := mayManage(c.admins, c.uid, c.gids); got != c.want {
 			t.Errorf("%s: %v", c.what, got)
@@ -80,23 +82,23 @@ func TestASocketDoesNotReplaceWhatIsThere(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := listenSocket(file, Admins{}, nil); err == nil || !strings.Contains(err.Error(), "no socket") {
+	if _, err := listenSocket(file, config.Admins{}, nil); err == nil || !strings.Contains(err.Error(), "no socket") {
 		t.Errorf("in place of a file: %v", err)
 	}
 	path := filepath.Join(dir, "s")
-	first, err := listenSocket(path, Admins{}, nil)
+	first, err := listenSocket(path, config.Admins{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o660 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
-	if _, err := listenSocket(path, Admins{}, nil); err == nil || !strings.Contains(err.Error(), "another server") {
+	if _, err := listenSocket(path, config.Admins{}, nil); err == nil || !strings.Contains(err.Error(), "another server") {
 		t.Errorf("in place of a living one: %v", err)
 	}
 	first.(*net.UnixListener).SetUnlinkOnClose(false)
 	first.Close()
-	again, err := listenSocket(path, Admins{}, nil)
+	again, err := listenSocket(path, config.Admins{}, nil)
 	if err != nil {
 		t.Fatalf("in place of a stale one: %v", err)
 	}

@@ -24,7 +24,7 @@ import (
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/client"
 	"github.com/daypass/daypass/identity/identitytest"
-	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/testissuer"
 	"github.com/daypass/daypass/secret"
 )
@@ -63,7 +63,7 @@ func newKindsRig(t *testing.T) *kindsRig {
 		t.Fatal(err)
 	}
 	r.write(t, "tls.key", string(toPEM("PRIVATE KEY", der)))
-	r.cfg.TLS = server.TLS{Certificate: r.dir + "/tls.crt", Key: r.dir + "/tls.key"}
+	r.cfg.TLS = config.TLS{Certificate: r.dir + "/tls.crt", Key: r.dir + "/tls.key"}
 	r.write(t, "secrets/machines.pem", string(toPEM("CERTIFICATE", r.machines.Certificate.Raw)))
 	r.revoke(t)
 	domain := spiffeid.RequireTrustDomainFromString("example.org")

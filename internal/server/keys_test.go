@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/client"
+	"github.com/daypass/daypass/internal/config"
+	"github.com/daypass/daypass/internal/installation"
 	"github.com/daypass/daypass/internal/keyring"
 	"github.com/daypass/daypass/internal/server"
 	"github.com/daypass/daypass/internal/store"
@@ -21,28 +23,28 @@ import (
 )
 
 // bare is an installation without access files, made and not started.
-func bare(t *testing.T) (cfg server.Config, dir string) {
+func bare(t *testing.T) (cfg config.Config, dir string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "dp") // short: a socket's path must be
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	cfg = server.Config{
+	cfg = config.Config{
 		Listen:     "127.0.0.1:0",
 		Socket:     filepath.Join(dir, "admin.sock"),
 		Store:      "sqlite://" + filepath.Join(dir, "daypass.db"),
 		MasterKey:  "file://" + filepath.Join(dir, "master.key"),
 		SecretsDir: dir,
 	}
-	if _, err := server.Init(t.Context(), cfg); err != nil {
+	if _, err := installation.Init(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
 	return cfg, dir
 }
 
 // serve runs a server for as long as use takes, and returns the key that signed its ledger in the end.
-func serve(t *testing.T, cfg server.Config, use func(c *client.Client)) (key string) {
+func serve(t *testing.T, cfg config.Config, use func(c *client.Client)) (key string) {
 	t.Helper()
 	s, err := server.New(t.Context(), cfg, server.Options{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -157,7 +159,7 @@ func TestTheMasterKeyIsReplaced(t *testing.T) {
 	cfg, dir := bare(t)
 	first := serve(t, cfg, idle)
 	to := "file://" + filepath.Join(dir, "next.key")
-	did, err := server.Rewrap(t.Context(), cfg, to)
+	did, err := installation.Rewrap(t.Context(), cfg, to)
 	if err != nil || len(did) != 2 || !strings.Contains(did[0], "made the master key") {
 		t.Fatalf("%q, %v", did, err)
 	}
@@ -171,7 +173,7 @@ func TestTheMasterKeyIsReplaced(t *testing.T) {
 	// Again, as after an interruption, before and after the configuration follows.
 	for _, named := range []string{cfg.MasterKey, to} {
 		cfg.MasterKey = named
-		did, err = server.Rewrap(t.Context(), cfg, to)
+		did, err = installation.Rewrap(t.Context(), cfg, to)
 		if err != nil || len(did) != 1 || !strings.Contains(did[0], "already") || !bytes.Equal(sealed, sealedKey(t, dir)) {
 			t.Errorf("again: %q, %v", did, err)
 		}
@@ -193,7 +195,7 @@ func TestAnInterruptedChangeOfTheMasterKeyGoesOn(t *testing.T) {
 	if err := os.WriteFile(path, []byte("dG9ybg"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := server.Rewrap(t.Context(), cfg, "file://"+path)
+	_, err := installation.Rewrap(t.Context(), cfg, "file://"+path)
 	if hinted, ok := errors.AsType[interface {
 		error
 		Hint() string
@@ -209,7 +211,7 @@ func TestAnInterruptedChangeOfTheMasterKeyGoesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if did, err := server.Rewrap(t.Context(), cfg, "file://"+path); err != nil || len(did) != 1 {
+	if did, err := installation.Rewrap(t.Context(), cfg, "file://"+path); err != nil || len(did) != 1 {
 		t.Errorf("%q, %v", did, err)
 	}
 	if by, err := keyring.SealedBy(sealedKey(t, dir)); err != nil || by != made.Fingerprint() {
@@ -223,10 +225,10 @@ func TestNoMasterKeyIsMadeForNothing(t *testing.T) {
 	next := filepath.Join(dir, "next.key")
 	_, elsewhere := bare(t)
 	for name, c := range map[string]struct {
-		change func(cfg *server.Config, to *string) (restore func())
+		change func(cfg *config.Config, to *string) (restore func())
 		want   error
 	}{
-		"the server runs": {func(cfg *server.Config, _ *string) func() {
+		"the server runs": {func(cfg *config.Config, _ *string) func() {
 			s, err := server.New(t.Context(), *cfg, server.Options{Log: slog.New(slog.DiscardHandler)})
 			if err != nil {
 				t.Fatal(err)
@@ -239,19 +241,19 @@ func TestNoMasterKeyIsMadeForNothing(t *testing.T) {
 				}
 			}
 		}, store.ErrInUse},
-		"there is no store": {func(cfg *server.Config, _ *string) func() {
+		"there is no store": {func(cfg *config.Config, _ *string) func() {
 			cfg.Store += ".absent"
 			return func() {}
 		}, store.ErrAbsent},
-		"the old key is another installation's": {func(cfg *server.Config, _ *string) func() {
+		"the old key is another installation's": {func(cfg *config.Config, _ *string) func() {
 			cfg.MasterKey = "file://" + filepath.Join(elsewhere, "master.key")
 			return func() {}
 		}, keyring.ErrWrongKey},
-		"the old key is lost": {func(cfg *server.Config, _ *string) func() {
+		"the old key is lost": {func(cfg *config.Config, _ *string) func() {
 			cfg.MasterKey += ".lost"
 			return func() {}
 		}, fs.ErrNotExist},
-		"the old key is lost, and the new one is to stand in its place": {func(cfg *server.Config, to *string) func() {
+		"the old key is lost, and the new one is to stand in its place": {func(cfg *config.Config, to *string) func() {
 			cfg.MasterKey = "file://" + next
 			*to = cfg.MasterKey
 			return func() {}
@@ -259,7 +261,7 @@ func TestNoMasterKeyIsMadeForNothing(t *testing.T) {
 	} {
 		cfg, to := cfg, "file://"+next
 		restore := c.change(&cfg, &to)
-		did, err := server.Rewrap(t.Context(), cfg, to)
+		did, err := installation.Rewrap(t.Context(), cfg, to)
 		if !errors.Is(err, c.want) || len(did) > 0 {
 			t.Errorf("%s: %q, %v", name, did, err)
 		}
@@ -269,11 +271,44 @@ func TestNoMasterKeyIsMadeForNothing(t *testing.T) {
 		restore()
 	}
 	for _, to := range []string{"", "next.key", "file://next.key", "kms://key", "file:///a/../b"} {
-		if _, err := server.Rewrap(t.Context(), cfg, to); err == nil {
+		if _, err := installation.Rewrap(t.Context(), cfg, to); err == nil {
 			t.Errorf("the reference %q was taken", to)
 		}
 	}
 	if serve(t, cfg, idle); !bytes.Equal(sealed, sealedKey(t, dir)) {
 		t.Error("the store changed")
 	}
+}
+
+func TestAServerWithTheWrongKeyDoesNotStart(t *testing.T) {
+	dir := t.TempDir()
+	cfg := config.Config{Listen: "127.0.0.1:0", Store: "sqlite://" + dir + "/d.db", MasterKey: "file://" + dir + "/k", SecretsDir: dir, Socket: "none"}
+	if _, err := server.New(t.Context(), cfg, server.Options{}); err == nil || !strings.Contains(hint(err), "daypass init") {
+		t.Errorf("with nothing there: %v (%s)", err, hint(err))
+	}
+	if _, err := installation.Init(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir+"/k", dir+"/old"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := installation.Init(t.Context(), cfg); err == nil || !strings.Contains(hint(err), "restore the master key") {
+		t.Errorf("init made a new key for an old store: %v", err)
+	}
+	other := cfg
+	other.Store = "sqlite://" + dir + "/e.db"
+	if _, err := installation.Init(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.New(t.Context(), cfg, server.Options{}); err == nil || !strings.Contains(err.Error(), "does not belong to the store") {
+		t.Errorf("with another key: %v", err)
+	}
+}
+
+func hint(err error) string {
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		return h.Hint()
+	}
+	return ""
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/daypass/daypass/internal/config"
 )
 
 const (
@@ -27,7 +29,7 @@ const (
 
 // listen opens the listeners and finds our own URL.
 func (s *Server) listen() (err error) {
-	if s.cfg.TLS != (TLS{}) {
+	if s.cfg.TLS != (config.TLS{}) {
 		if s.certificate, err = loadCertificate(s.cfg.TLS); err != nil {
 			return err
 		}
@@ -42,7 +44,7 @@ func (s *Server) listen() (err error) {
 			s.url = "https://" + s.tcp.Addr().String()
 		}
 	}
-	if path := s.cfg.socket(); path != "" {
+	if path := s.cfg.SocketPath(); path != "" {
 		s.socket, err = listenSocket(path, s.cfg.Admins, s.log)
 	}
 	return err
@@ -70,7 +72,7 @@ func (s *Server) serve(ctx context.Context) error {
 		group.Go(func() error { return served(local.Serve(s.socket)) })
 		group.Go(func() error { return s.shutDown(ctx, local) })
 	}
-	s.log.Info("daypass serves", "version", s.options.Version, "url", s.url, "address", s.Address(), "socket", s.cfg.socket(),
+	s.log.Info("daypass serves", "version", s.options.Version, "url", s.url, "address", s.Address(), "socket", s.cfg.SocketPath(),
 		"instance", s.store.Instance(), "boot", s.store.Boot(), "ledger_key", s.VerifierKey())
 	return group.Wait()
 }
@@ -126,12 +128,12 @@ func (s *Server) shutDown(ctx context.Context, server *http.Server) error {
 
 // certificateFiles is the listener's certificate, as its files last had it.
 type certificateFiles struct {
-	files   TLS
+	files   config.TLS
 	current atomic.Pointer[tls.Certificate]
 	seen    [2]time.Time // when the files were changed; owned by who calls reload
 }
 
-func loadCertificate(files TLS) (*certificateFiles, error) {
+func loadCertificate(files config.TLS) (*certificateFiles, error) {
 	c := &certificateFiles{files: files}
 	if _, err := c.reload(true); err != nil {
 		return nil, err

@@ -15,6 +15,7 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/client"
+	"github.com/daypass/daypass/internal/installation"
 	"github.com/daypass/daypass/internal/keyring"
 	"github.com/daypass/daypass/internal/server"
 	"github.com/daypass/daypass/internal/testissuer"
@@ -231,13 +232,13 @@ func TestASecondInstallationIsKeptOutOfTheDatabase(t *testing.T) {
 	second := newRig(t)
 	second.cfg.Store = first.cfg.Store
 	second.cfg.StorePassword = first.cfg.StorePassword
-	_, err := server.Init(t.Context(), second.cfg) // it has no master key yet
+	_, err := installation.Init(t.Context(), second.cfg) // it has no master key yet
 	hinted(t, err, "a database or ?schema= of its own")
 	key, err := keyring.Create(filepath.Join(second.dir, "master.key"))
 	if err != nil || key == nil {
 		t.Fatal(err)
 	}
-	_, err = server.Init(t.Context(), second.cfg)
+	_, err = installation.Init(t.Context(), second.cfg)
 	hinted(t, err, "a database or ?schema= of its own")
 	_, err = server.New(t.Context(), second.cfg, server.Options{Log: slog.New(slog.DiscardHandler)})
 	hinted(t, err, "a database or ?schema= of its own")

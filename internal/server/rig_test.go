@@ -14,6 +14,8 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/client"
+	"github.com/daypass/daypass/internal/config"
+	"github.com/daypass/daypass/internal/installation"
 	"github.com/daypass/daypass/internal/server"
 	"github.com/daypass/daypass/internal/testbed"
 	"github.com/daypass/daypass/internal/testissuer"
@@ -28,7 +30,7 @@ const adminPassword = "administrator-password-canary"
 type rig struct {
 	*server.Server
 	dir      string
-	cfg      server.Config
+	cfg      config.Config
 	issuer   *testissuer.Issuer
 	postgres *testbed.Postgres
 	database string
@@ -73,7 +75,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.issuer.Close() })
-	r.cfg = server.Config{
+	r.cfg = config.Config{
 		Listen:     "127.0.0.1:0",
 		Socket:     filepath.Join(r.dir, "admin.sock"),
 		Store:      "sqlite://" + filepath.Join(r.dir, "daypass.db"),
@@ -81,7 +83,7 @@ func newRig(t *testing.T) *rig {
 		SecretsDir: filepath.Join(r.dir, "secrets"),
 		Access:     filepath.Join(r.dir, "access"),
 		TimeZones:  []string{"Europe/Berlin"},
-		Limits:     server.Limits{AcquireRate: 1000},
+		Limits:     config.Limits{AcquireRate: 1000},
 	}
 	r.write(t, "secrets/orders-db", adminPassword+"\n")
 	r.write(t, "access/access.yaml", r.accessFile())
@@ -148,7 +150,7 @@ func (r *rig) sweep(t *testing.T) {
 func (r *rig) start(t *testing.T) *rig {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
-	if _, err := server.Init(ctx, r.cfg); err != nil {
+	if _, err := installation.Init(ctx, r.cfg); err != nil {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))

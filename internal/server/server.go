@@ -1,7 +1,6 @@
-// Package server composes Daypass: it reads daypass.yaml, makes every part from it, and runs them until it is told
-// to stop.
+// Package server composes Daypass: it makes every part from a configuration, and runs them until it is told to stop.
 //
-// It owns the configuration (config.go), what `daypass init` makes (init.go), the listeners (listen.go, socket.go), the
+// It owns the listeners (listen.go, socket.go), the
 // housekeeping (house.go) and what the server tells of itself (status.go, figures.go). It promises that a server which
 // starts has the key, the store and the ledger that belong together, and that stopping loses nothing: requests are
 // answered, revocations under way are recorded, and the store is drained before it closes.
@@ -25,8 +24,10 @@ import (
 
 	"github.com/daypass/daypass/identity/device"
 	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/deployment"
 	"github.com/daypass/daypass/internal/httpapi"
+	"github.com/daypass/daypass/internal/installation"
 	"github.com/daypass/daypass/internal/issuer"
 	"github.com/daypass/daypass/internal/keyring"
 	"github.com/daypass/daypass/internal/kind"
@@ -52,7 +53,7 @@ type Options struct {
 
 // Server is a whole Daypass. Make it with [New] and run it once.
 type Server struct {
-	cfg     Config
+	cfg     config.Config
 	options Options
 	log     *slog.Logger
 	started time.Time
@@ -81,15 +82,15 @@ type Server struct {
 }
 
 // New opens what a configuration names and listens; nothing is served before [Server.Run]. It makes no key and no
-// store: that is what [Init] is for.
-func New(ctx context.Context, cfg Config, opt Options) (_ *Server, err error) {
-	cfg.fill()
+// store: that is what [installation.Init] is for.
+func New(ctx context.Context, cfg config.Config, opt Options) (_ *Server, err error) {
+	cfg.Fill()
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, options: opt, log: opt.Log, started: time.Now(), clock: revoker.NewClock(), fleet: revoker.NewFleet(), registry: prometheus.NewRegistry()}
 	if s.log == nil {
-		s.log = NewLogger(cfg.Log, os.Stderr)
+		s.log = config.NewLogger(cfg.Log, os.Stderr)
 	}
 	s.figures = newFigures(s)
 	defer func() {
@@ -112,20 +113,7 @@ func New(ctx context.Context, cfg Config, opt Options) (_ *Server, err error) {
 
 // openStore opens the store with the ledger's key that is sealed in it.
 func (s *Server) openStore(ctx context.Context) (err error) {
-	if s.key, err = loadKey(s.cfg); err != nil {
-		return err
-	}
-	signer, err := readSigner(ctx, s.cfg, s.key)
-	if err != nil {
-		return err
-	}
-	kept, err := s.cfg.storage()
-	if err != nil {
-		return err
-	}
-	s.store, err = kept.open(ctx, store.Options{
-		Signer: signer, Log: s.log, Committed: s.figures.committed, Name: processName(), NextSigner: s.nextSigner,
-	})
+	s.store, s.key, err = installation.Open(ctx, s.cfg, store.Options{Log: s.log, Committed: s.figures.committed, Name: processName()})
 	return err
 }
 
@@ -140,7 +128,7 @@ func processName() string {
 
 // assemble makes the parts that need the store and our own address.
 func (s *Server) assemble() error {
-	locations, err := zones(s.cfg.TimeZones)
+	locations, err := config.Zones(s.cfg.TimeZones)
 	if err != nil {
 		return err
 	}
@@ -159,7 +147,7 @@ func (s *Server) assemble() error {
 		Audience: s.url,
 		Secrets:  files,
 		Store:    s.store,
-		Egress:   s.cfg.egress(),
+		Egress:   s.cfg.Egress(),
 		Watch:    s.watch,
 		Measure:  s.figures.verifying,
 		Now:      s.clock.Now,
@@ -184,7 +172,7 @@ func (s *Server) assemble() error {
 		Revoker: s.revoker,
 		Clock:   s.clock,
 		Builder: s.deployment,
-		NewKey:  s.newLedgerKey,
+		NewKey:  func(origin string) (store.Rotation, error) { return installation.NewLedgerKey(s.key, origin) },
 		Issuer:  s.issuer,
 		Tokens:  tokens,
 		Limits: broker.Limits{

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/daypass/daypass/internal/config"
+	"github.com/daypass/daypass/internal/installation"
 	"github.com/daypass/daypass/internal/server"
 	"github.com/daypass/daypass/internal/testissuer"
 )
@@ -101,13 +103,13 @@ func tokenDesk(b *testing.B) (*server.Server, []string) {
 {kind: Role, name: deploy, target: services, oidc-token: {audience: sts.example.com, algorithm: ES256}}
 `, theirs.URL()))
 	r.write(b, "access/policy.cedar", `permit (principal is GitHub::Workload, action == Action::"acquire", resource == Role::"deploy") when { principal.claims.ref == "refs/heads/main" };`)
-	cfg := server.Config{
+	cfg := config.Config{
 		Listen: "127.0.0.1:0", Socket: "none", SecretsDir: r.dir, Access: filepath.Join(r.dir, "access"),
 		Store: "sqlite://" + filepath.Join(r.dir, "daypass.db"), MasterKey: "file://" + filepath.Join(r.dir, "master.key"),
-		Limits: server.Limits{AcquireRate: 1e6, LeasesPerPrincipal: 1 << 30},
+		Limits: config.Limits{AcquireRate: 1e6, LeasesPerPrincipal: 1 << 30},
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(b.Context()))
-	if _, err := server.Init(ctx, cfg); err != nil {
+	if _, err := installation.Init(ctx, cfg); err != nil {
 		b.Fatal(err)
 	}
 	s, err := server.New(ctx, cfg, server.Options{Log: slog.New(slog.DiscardHandler)})

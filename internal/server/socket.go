@@ -12,12 +12,14 @@ import (
 	"slices"
 	"time"
 
+	"github.com/daypass/daypass/internal/config"
+	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/httpapi"
 )
 
 // listenSocket makes the socket for local administration. Who may connect is the file's business (mode 0660, the
 // first administrators' group); who may administer is told by the kernel at each connection.
-func listenSocket(path string, admins Admins, log *slog.Logger) (net.Listener, error) {
+func listenSocket(path string, admins config.Admins, log *slog.Logger) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make the directory of the socket: %w", err)
 	}
@@ -50,10 +52,10 @@ func removeStale(path string) error {
 		return fmt.Errorf("look at socket %s: %w", path, err)
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return withHint(fmt.Errorf("%s is there and is no socket", path), "name another path in socket, or move the file away")
+		return fault.WithHint(fmt.Errorf("%s is there and is no socket", path), "name another path in socket, or move the file away")
 	}
 	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		return errors.Join(withHint(fmt.Errorf("another server listens on socket %s", path), "stop it, or name another path in socket"), conn.Close())
+		return errors.Join(fault.WithHint(fmt.Errorf("another server listens on socket %s", path), "stop it, or name another path in socket"), conn.Close())
 	}
 	if err := os.Remove(path); err != nil {
 		return fmt.Errorf("remove the stale socket %s: %w", path, err)
@@ -76,10 +78,12 @@ func (s *Server) peers() func(context.Context, net.Conn) context.Context {
 
 // mayManage reports whether a user of these groups is an administrator. Where nobody is named, root and our own
 // user are.
-func mayManage(admins Admins, uid uint32, gids []uint32) bool {
+func mayManage(admins config.Admins, uid uint32, gids []uint32) bool {
 	if len(admins.UIDs) == 0 && len(admins.GIDs) == 0 {
 		return uid == 0 || int(uid) == os.Geteuid()
 	}
 	return slices.Contains(admins.UIDs, uid) ||
 		slices.ContainsFunc(gids, func(gid uint32) bool { return slices.Contains(admins.GIDs, gid) })
 }
+
+func withHint(err error, hint string) error { return fault.WithHint(err, hint) }

@@ -76,7 +76,7 @@ func (s *Server) Status(ctx context.Context) (api.Status, error) {
 	if off, jumped := s.clock.Jumped(); jumped {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("the wall clock jumped by %s; expiries are held back until a target's clock confirms it", off.Round(time.Second)))
 	}
-	if s.cfg.dev {
+	if s.cfg.IsDev() {
 		out.Warnings = append(out.Warnings, "this is a development server: do not give it targets that matter")
 	}
 	return out, nil

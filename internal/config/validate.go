@@ -1,4 +1,4 @@
-package server
+package config
 
 import (
 	"fmt"
@@ -27,7 +27,7 @@ func (c *Config) check(wrong report) {
 			wrong(fmt.Sprintf("admins.issuers[%d]", i), fmt.Sprintf("%q cannot be the name of an issuer", name), "names have 1 to 40 of a-z, 0-9 and -")
 		}
 	}
-	if _, err := zones(c.TimeZones); err != nil {
+	if _, err := Zones(c.TimeZones); err != nil {
 		wrong("time_zones", err.Error(), "write names of the IANA database, such as Europe/Berlin")
 	}
 	c.checkConditions(wrong)
@@ -113,7 +113,7 @@ func isBase(text string) bool {
 }
 
 func (c *Config) checkPaths(wrong report) {
-	if err := checkStore(c.Store); err != nil {
+	if err := CheckStore(c.Store); err != nil {
 		wrong("store", err.Error(), "write sqlite:/// and an absolute path, such as sqlite:///var/lib/daypass/daypass.db, or postgres://user@host:port/database")
 	}
 	for _, f := range []struct{ field, reference string }{{"store_password", c.StorePassword}, {"store_ca", c.StoreCA}} {
@@ -128,24 +128,16 @@ func (c *Config) checkPaths(wrong report) {
 		wrong("master_key", err.Error(), "write file:/// and an absolute path")
 	}
 	for _, p := range []struct{ field, path string }{
-		{"secrets_dir", c.SecretsDir}, {"access", c.Access}, {"tls.certificate", c.TLS.Certificate}, {"tls.key", c.TLS.Key}, {"socket", c.socket()}, {"issuer.publish", c.Issuer.Publish},
+		{"secrets_dir", c.SecretsDir}, {"access", c.Access}, {"tls.certificate", c.TLS.Certificate}, {"tls.key", c.TLS.Key}, {"socket", c.SocketPath()}, {"issuer.publish", c.Issuer.Publish},
 	} {
 		if p.path != "" && !filepath.IsAbs(p.path) {
 			wrong(p.field, fmt.Sprintf("%q is not an absolute path", p.path), "a server has no working directory to speak of: write the whole path")
 		}
 	}
 	const longest = 107 // what the kernel takes
-	if len(c.socket()) > longest {
-		wrong("socket", fmt.Sprintf("the path has %d bytes: at most %d", len(c.socket()), longest), "")
+	if len(c.SocketPath()) > longest {
+		wrong("socket", fmt.Sprintf("the path has %d bytes: at most %d", len(c.SocketPath()), longest), "")
 	}
-}
-
-// socket is the path of the socket, or nothing.
-func (c *Config) socket() string {
-	if c.Socket == "none" {
-		return ""
-	}
-	return c.Socket
 }
 
 // isLoopback reports whether a host is this machine and no other can reach it.
@@ -154,37 +146,21 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && address.Unmap().IsLoopback()
 }
 
-// zones loads time zones.
-func zones(names []string) ([]*time.Location, error) {
-	var all []*time.Location
-	for _, name := range names {
-		if name == "" || name == "Local" {
-			return nil, fmt.Errorf("%q is not the name of a time zone", name)
-		}
-		zone, err := time.LoadLocation(name)
-		if err != nil {
-			return nil, fmt.Errorf("there is no time zone %q", name)
-		}
-		all = append(all, zone)
+func (c *Config) checkOAuth(wrong report) {
+	if ttl := time.Duration(c.OAuth.AccessTokenTTL); ttl < time.Minute || ttl > issuer.MaxTTL {
+		wrong("oauth.access_token_ttl", "access tokens live for a minute at least and a day at most", "write a period such as 1h")
 	}
-	return all, nil
+	if c.OAuth.Nonce != "require" && c.OAuth.Nonce != "off" {
+		wrong("oauth.nonce", "there is no such setting of nonces", "write require or off")
+	}
 }
 
-// hintedError is an error with what to do about it.
-type hintedError struct {
-	error
-	hint string
-}
-
-// Unwrap returns the error itself.
-func (e *hintedError) Unwrap() error { return e.error }
-
-// Hint says what to do.
-func (e *hintedError) Hint() string { return e.hint }
-
-func withHint(err error, hint string) error {
-	if err == nil {
-		return nil
+// checkConditions checks what policies are given to look at.
+func (c *Config) checkConditions(wrong report) {
+	if c.Location.File != "" && !filepath.IsAbs(c.Location.File) {
+		wrong("location.file", fmt.Sprintf("%q is not an absolute path", c.Location.File), "a server has no working directory to speak of: write the whole path")
 	}
-	return &hintedError{err, hint}
+	if !slices.Contains([]string{"off", "warn", "require"}, c.Conditions) {
+		wrong("conditions", fmt.Sprintf("conditions cannot be %q", c.Conditions), "write off, warn or require")
+	}
 }

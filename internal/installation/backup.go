@@ -1,4 +1,4 @@
-package server
+package installation
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/keyring"
 	"github.com/daypass/daypass/internal/store"
@@ -21,24 +22,24 @@ type Copied struct {
 
 // Backup writes a copy of the store, as it is at one moment, to a new file. The server may run or not: it is not
 // asked. watch, unless nil, is told how far it is.
-func Backup(ctx context.Context, cfg Config, to string, watch func(done, all int64)) (Copied, error) {
-	cfg.fill()
-	if isDatabase(cfg.Store) {
-		return Copied{}, withHint(errors.New("the store is a PostgreSQL database: this command copies stores in a file"),
+func Backup(ctx context.Context, cfg config.Config, to string, watch func(done, all int64)) (Copied, error) {
+	cfg.Fill()
+	if config.InDatabase(cfg.Store) {
+		return Copied{}, fault.WithHint(errors.New("the store is a PostgreSQL database: this command copies stores in a file"),
 			"back it up with PostgreSQL's own tools, such as pg_dump")
 	}
-	path, err := storePath(cfg.Store)
+	path, err := config.StorePath(cfg.Store)
 	if err != nil {
 		return Copied{}, err
 	}
 	made, err := sqlite.Backup(ctx, path, to, watch)
 	switch {
 	case errors.Is(err, store.ErrAbsent):
-		err = withHint(err, "is it the configuration of the server? --config names another")
+		err = fault.WithHint(err, "is it the configuration of the server? --config names another")
 	case errors.Is(err, store.ErrExists):
-		err = withHint(err, "nothing is overwritten: name a new file")
+		err = fault.WithHint(err, "nothing is overwritten: name a new file")
 	case errors.Is(err, store.ErrDamaged):
-		err = withHint(err, "this store cannot be copied whole: keep your earlier backups, and see daypass help store restore")
+		err = fault.WithHint(err, "this store cannot be copied whole: keep your earlier backups, and see daypass help store restore")
 	}
 	return Copied{Copied: made}, err
 }
@@ -54,21 +55,21 @@ type Restoring struct {
 // it puts back from a backup first. No server may run. Before anything is changed it makes sure that the store is
 // whole and that the master key opens it. A file that is there is moved aside when that is asked for, and else left
 // alone, with an error.
-func Restore(ctx context.Context, cfg Config, how Restoring) (done Copied, err error) {
-	cfg.fill()
+func Restore(ctx context.Context, cfg config.Config, how Restoring) (done Copied, err error) {
+	cfg.Fill()
 	if err := how.fits(cfg.Store); err != nil {
 		return done, err
 	}
 	key, err := keyring.Load(cfg.MasterKey)
 	if err != nil {
-		return done, withHint(err, "the master key is in no backup of the store: put it back from where you keep it")
+		return done, fault.WithHint(err, "the master key is in no backup of the store: put it back from where you keep it")
 	}
 	approve := func(f store.Facts) error {
 		_, err := signerOf(f, key)
 		return err
 	}
 	stop := "stop the server first: what it holds in memory is of the store that is there"
-	if isDatabase(cfg.Store) {
+	if config.InDatabase(cfg.Store) {
 		stop = "stop every server of the store first: what they hold in memory is of the time before"
 		done, err = restoreDatabase(ctx, cfg, approve)
 	} else {
@@ -76,29 +77,29 @@ func Restore(ctx context.Context, cfg Config, how Restoring) (done Copied, err e
 	}
 	switch {
 	case errors.Is(err, store.ErrInUse):
-		err = withHint(err, stop)
+		err = fault.WithHint(err, stop)
 	case errors.Is(err, store.ErrExists) && !how.SetAside:
-		err = withHint(err, "it moves the store that is there away, and never deletes one, with: --set-aside")
+		err = fault.WithHint(err, "it moves the store that is there away, and never deletes one, with: --set-aside")
 	case errors.Is(err, keyring.ErrWrongKey), errors.Is(err, store.ErrWrongKey):
-		err = withHint(err, "name in master_key the key that the store had when the backup was made")
+		err = fault.WithHint(err, "name in master_key the key that the store had when the backup was made")
 	}
 	return done, err
 }
 
 // fits refuses what cannot be done with a store of this kind.
 func (how Restoring) fits(reference string) error {
-	switch inDatabase := isDatabase(reference); {
+	switch inDatabase := config.InDatabase(reference); {
 	case inDatabase && (how.From != "" || how.SetAside):
-		return withHint(errors.New("the store is a PostgreSQL database: this command puts back stores in a file"),
+		return fault.WithHint(errors.New("the store is a PostgreSQL database: this command puts back stores in a file"),
 			"restore the database with PostgreSQL's own tools, such as pg_restore, and then run: daypass store restore")
 	case !inDatabase && how.From == "":
-		return withHint(errors.New("no backup is named to restore the store from"), "name the one that daypass store backup wrote")
+		return fault.WithHint(errors.New("no backup is named to restore the store from"), "name the one that daypass store backup wrote")
 	}
 	return nil
 }
 
-func restoreFile(ctx context.Context, cfg Config, how Restoring, approve func(store.Facts) error) (Copied, error) {
-	path, err := storePath(cfg.Store)
+func restoreFile(ctx context.Context, cfg config.Config, how Restoring, approve func(store.Facts) error) (Copied, error) {
+	path, err := config.StorePath(cfg.Store)
 	if err != nil {
 		return Copied{}, err
 	}
@@ -107,8 +108,8 @@ func restoreFile(ctx context.Context, cfg Config, how Restoring, approve func(st
 }
 
 // restoreDatabase says of the store in a database that it was put back.
-func restoreDatabase(ctx context.Context, cfg Config, approve func(store.Facts) error) (done Copied, err error) {
-	kept, err := cfg.storage()
+func restoreDatabase(ctx context.Context, cfg config.Config, approve func(store.Facts) error) (done Copied, err error) {
+	kept, err := storageOf(cfg)
 	if err != nil {
 		return done, err
 	}

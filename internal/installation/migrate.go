@@ -1,14 +1,15 @@
-package server
+package installation
 
 import (
 	"context"
 	"errors"
 	"fmt"
 
+	"github.com/daypass/daypass/internal/config"
+	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/keyring"
 	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/internal/store/relocation"
-	"github.com/daypass/daypass/ledger"
 )
 
 // Place is where a store is or shall be: references as the fields store, store_password and store_ca of daypass.yaml
@@ -26,8 +27,8 @@ type Migrated struct {
 // Migrate moves the store from one place to another, and returns after everything there was verified. No server may
 // run, and there must be no store at the place it goes to. Whatever ends it early, no two servable stores are left,
 // and the same command again goes on; see [relocation.Plan]. watch, unless nil, is told how far it is.
-func Migrate(ctx context.Context, cfg Config, from, to Place, watch func(relocation.Progress)) (done Migrated, err error) {
-	m, err := cfg.migration(&from, &to)
+func Migrate(ctx context.Context, cfg config.Config, from, to Place, watch func(relocation.Progress)) (done Migrated, err error) {
+	m, err := migrationOf(cfg, &from, &to)
 	if err != nil {
 		return done, err
 	}
@@ -47,8 +48,8 @@ func Migrate(ctx context.Context, cfg Config, from, to Place, watch func(relocat
 
 // UndoMigration takes back a migration after which nothing was served: the store at from serves again, and the one
 // at to does not. lost says that the store at to is gone for good, so that it need not be asked.
-func UndoMigration(ctx context.Context, cfg Config, from, to Place, lost bool) error {
-	m, err := cfg.migration(&from, &to)
+func UndoMigration(ctx context.Context, cfg config.Config, from, to Place, lost bool) error {
+	m, err := migrationOf(cfg, &from, &to)
 	if err != nil {
 		return err
 	}
@@ -69,7 +70,7 @@ func UndoMigration(ctx context.Context, cfg Config, from, to Place, lost bool) e
 		return err
 	})
 	if errors.Is(err, relocation.ErrServed) {
-		return withHint(err, fmt.Sprintf("move it back instead, to a place of its own: daypass store migrate %s NEW", to.Store))
+		return fault.WithHint(err, fmt.Sprintf("move it back instead, to a place of its own: daypass store migrate %s NEW", to.Store))
 	}
 	return m.hint(err)
 }
@@ -80,27 +81,21 @@ type migration struct {
 	plan     relocation.Plan
 }
 
-// migration finds the two places. What is not said of one that is the configuration's own is taken from there.
-func (c Config) migration(from, to *Place) (m migration, err error) {
-	c.fill()
-	if err := c.Validate(); err != nil {
+// migrationOf finds the two places. What is not said of one that is the configuration's own is taken from there.
+func migrationOf(cfg config.Config, from, to *Place) (m migration, err error) {
+	cfg.Fill()
+	if err := cfg.Validate(); err != nil {
 		return m, err
 	}
-	key, err := keyring.Load(c.MasterKey)
+	key, err := keyring.Load(cfg.MasterKey)
 	if err != nil {
-		return m, withHint(err, "the master key goes with the store: name in master_key the one that opens it")
+		return m, fault.WithHint(err, "the master key goes with the store: name in master_key the one that opens it")
 	}
-	m.plan.Signer = func(tx *store.Tx) (*ledger.Signer, error) {
-		sealed, err := tx.Sealed(sealedLedgerKey)
-		if err != nil {
-			return nil, err
-		}
-		return openLedgerKey(key, sealed)
-	}
-	if m.from, err = c.at(from); err != nil {
+	m.plan.Signer = signerIn(key)
+	if m.from, err = at(cfg, from); err != nil {
 		return m, fmt.Errorf("%s: %w", from.Store, err)
 	}
-	if m.to, err = c.at(to); err != nil {
+	if m.to, err = at(cfg, to); err != nil {
 		return m, fmt.Errorf("%s: %w", to.Store, err)
 	}
 	if from.Store == to.Store {
@@ -111,18 +106,18 @@ func (c Config) migration(from, to *Place) (m migration, err error) {
 }
 
 // at is the storage of a place, whose reference it writes in its one form.
-func (c Config) at(p *Place) (storage, error) {
-	if err := checkStore(p.Store); err != nil {
-		return nil, withHint(err, "write it as in `store` of daypass.yaml: sqlite:///PATH or postgres://USER@HOST:PORT/DATABASE")
+func at(cfg config.Config, p *Place) (storage, error) {
+	if err := config.CheckStore(p.Store); err != nil {
+		return nil, fault.WithHint(err, "write it as in `store` of daypass.yaml: sqlite:///PATH or postgres://USER@HOST:PORT/DATABASE")
 	}
-	if p.Store == c.Store && p.Password == "" {
-		p.Password = c.StorePassword
+	if p.Store == cfg.Store && p.Password == "" {
+		p.Password = cfg.StorePassword
 	}
-	if p.Store == c.Store && p.CA == "" {
-		p.CA = c.StoreCA
+	if p.Store == cfg.Store && p.CA == "" {
+		p.CA = cfg.StoreCA
 	}
-	c.Store, c.StorePassword, c.StoreCA = p.Store, p.Password, p.CA
-	kept, err := c.storage()
+	cfg.Store, cfg.StorePassword, cfg.StoreCA = p.Store, p.Password, p.CA
+	kept, err := storageOf(cfg)
 	if f, isFile := kept.(file); isFile {
 		p.Store = "sqlite://" + f.path
 	}
@@ -147,7 +142,7 @@ func (m migration) already(ctx context.Context, cause error) (bool, error) {
 		})
 	}
 	if err == nil && to != "" {
-		return false, withHint(cause, "an undo of the migration was interrupted: run it again, with --undo")
+		return false, fault.WithHint(cause, "an undo of the migration was interrupted: run it again, with --undo")
 	}
 	return err == nil, err
 }
@@ -166,25 +161,25 @@ func movedTo(ctx context.Context, d store.Dialect) (to string, err error) {
 // hint says what to do about what went wrong.
 func (m migration) hint(err error) error {
 	p := m.plan
-	if _, hinted := errors.AsType[*hintedError](err); hinted {
+	if _, hinted := errors.AsType[*fault.Hinted](err); hinted {
 		return err
 	}
 	switch {
 	case errors.Is(err, store.ErrUnknown):
-		return withHint(err, "the same command again finds out, and goes on")
+		return fault.WithHint(err, "the same command again finds out, and goes on")
 	case errors.Is(err, relocation.ErrHalfway):
-		return withHint(err, fmt.Sprintf("the same command again goes on; to serve %s instead: daypass store migrate --undo %s %s",
+		return fault.WithHint(err, fmt.Sprintf("the same command again goes on; to serve %s instead: daypass store migrate --undo %s %s",
 			p.FromName, p.FromName, p.ToName))
 	case errors.Is(err, store.ErrInUse):
-		return withHint(err, "stop every server of the store first; one that was killed counts for half a minute longer")
+		return fault.WithHint(err, "stop every server of the store first; one that was killed counts for half a minute longer")
 	case errors.Is(err, store.ErrExists):
-		return withHint(err, "nothing is overwritten: name a new file, or a database or ?schema= without a store. One that has moved away is yours to remove")
+		return fault.WithHint(err, "nothing is overwritten: name a new file, or a database or ?schema= without a store. One that has moved away is yours to remove")
 	case errors.Is(err, keyring.ErrWrongKey), errors.Is(err, store.ErrWrongKey):
-		return withHint(err, "name in master_key the key that was made with this store, or the one of the last daypass keys rewrap")
+		return fault.WithHint(err, "name in master_key the key that was made with this store, or the one of the last daypass keys rewrap")
 	case errors.Is(err, store.ErrDamaged):
-		return withHint(err, "nothing has changed over; see what daypass ledger verify says of an export, or restore a backup")
+		return fault.WithHint(err, "nothing has changed over; see what daypass ledger verify says of an export, or restore a backup")
 	case errors.Is(err, store.ErrAccess):
-		return withHint(err, "what the connections need is in files that these name: --from-password, --from-ca, --to-password, --to-ca")
+		return fault.WithHint(err, "what the connections need is in files that these name: --from-password, --from-ca, --to-password, --to-ca")
 	}
 	return err
 }

@@ -1,15 +1,14 @@
-package server
+package installation
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 
-	"github.com/daypass/daypass/internal/keyring"
+	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/internal/store/postgres"
 	"github.com/daypass/daypass/internal/store/sqlite"
@@ -33,36 +32,13 @@ type storage interface {
 	fill(ctx context.Context, fn func(store.Dialect) error) error
 }
 
-// storage is what the field store names.
-func (c Config) storage() (storage, error) {
-	if isDatabase(c.Store) {
-		return c.database()
+// storageOf is what the field store of a configuration names.
+func storageOf(cfg config.Config) (storage, error) {
+	if config.InDatabase(cfg.Store) {
+		return databaseOf(cfg)
 	}
-	path, err := storePath(c.Store)
+	path, err := config.StorePath(cfg.Store)
 	return file{path}, err
-}
-
-func isDatabase(reference string) bool { return strings.HasPrefix(reference, "postgres") }
-
-// checkStore refuses a reference that names no store, without looking for it.
-func checkStore(reference string) error {
-	if isDatabase(reference) {
-		return postgres.Check(reference)
-	}
-	_, err := storePath(reference)
-	return err
-}
-
-// storePath returns the file of a store in one.
-func storePath(reference string) (string, error) {
-	u, err := url.Parse(reference)
-	switch {
-	case err != nil:
-		return "", errors.New("the reference to the store cannot be read")
-	case u.Scheme != "sqlite" || u.Host != "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || !filepath.IsAbs(u.Path):
-		return "", errors.New("the reference names no file")
-	}
-	return filepath.Clean(u.Path), nil
 }
 
 // file is a store in a SQLite file.
@@ -108,35 +84,19 @@ type database struct {
 	opt postgres.Options
 }
 
-// database reads what the connection needs: the files that daypass.yaml names.
-func (c Config) database() (storage, error) {
-	d := database{url: c.Store}
-	if err := postgres.Check(c.Store); err != nil {
+// databaseOf reads what the connection needs: the files that daypass.yaml names.
+func databaseOf(cfg config.Config) (storage, error) {
+	d := database{url: cfg.Store}
+	if err := postgres.Check(cfg.Store); err != nil {
 		return d, err
 	}
-	password, err := readReference("store_password", c.StorePassword)
+	password, err := config.ReadFile("store_password", cfg.StorePassword)
 	if err != nil {
 		return d, err
 	}
 	d.opt.Password = secret.New(strings.TrimRight(string(password), "\r\n"))
-	d.opt.CA, err = readReference("store_ca", c.StoreCA)
+	d.opt.CA, err = config.ReadFile("store_ca", cfg.StoreCA)
 	return d, err
-}
-
-// readReference reads the file of a file:/// reference, nothing where the field is empty.
-func readReference(field, reference string) ([]byte, error) {
-	if reference == "" {
-		return nil, nil
-	}
-	path, err := keyring.Path(reference)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", field, err)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", field, err)
-	}
-	return text, nil
 }
 
 func (d database) name() string { return postgres.Redacted(d.url) }

@@ -1,14 +1,24 @@
-package server
+// Package config is the file daypass.yaml: what can be said in it, what it means when it is not said, and what is wrong
+// with it.
+//
+// It owns the fields (config.go, whose comments are the reference manual), what they refer to (reference.go) and every check
+// that needs the file alone (validate.go, alerts.go). It promises that what is left out means something safe, and that all
+// mistakes come back at once, each at its place. It makes nothing from what it reads, but for a logger (log.go); it must not
+// import what does.
+package config
 
 import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/egress"
+	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/source"
 )
 
@@ -82,7 +92,7 @@ type Config struct {
 	// Traces says where traces of acquisitions are sent. Nothing is traced unless given.
 	Traces Traces `yaml:"traces"`
 
-	dev bool // made by Dev: status says so
+	dev bool // made by [Dev]: status says so
 }
 
 // TLS is the section tls.
@@ -101,6 +111,13 @@ type Admins struct {
 	GIDs []uint32 `yaml:"gids"`
 	// Issuers are the names of issuers whose principals may administer remotely, where policies permit it.
 	Issuers []string `yaml:"issuers"`
+}
+
+// Location is the section location.
+type Location struct {
+	// File is the path of a file in MaxMind's format (*.mmdb) that says in which country, and where it knows in which
+	// subdivision, an address is. It is read again when it is replaced; one that is broken replaces nothing.
+	File string `yaml:"file"`
 }
 
 // Limits is the section limits.
@@ -247,11 +264,29 @@ func (p *Period) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// Dev is the configuration of a server to try things with, below dir.
+func Dev(dir string) Config {
+	cfg := Config{
+		Socket:     filepath.Join(dir, "admin.sock"),
+		Store:      "sqlite://" + filepath.Join(dir, "daypass.db"),
+		MasterKey:  "file://" + filepath.Join(dir, "master.key"),
+		SecretsDir: filepath.Join(dir, "secrets"),
+		Access:     filepath.Join(dir, "access"),
+		Log:        Log{Format: "text"},
+		dev:        true,
+	}
+	cfg.Fill()
+	return cfg
+}
+
+// IsDev reports whether [Dev] made the configuration.
+func (c Config) IsDev() bool { return c.dev }
+
 // Load reads daypass.yaml. It returns every mistake at once, as [source.Errors].
 func Load(path string) (Config, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return Config{}, withHint(fmt.Errorf("read the configuration: %w", err), "name another file with --config")
+		return Config{}, fault.WithHint(fmt.Errorf("read the configuration: %w", err), "name another file with --config")
 	}
 	section, err := source.Document(path, string(text))
 	if err != nil {
@@ -260,7 +295,7 @@ func Load(path string) (Config, error) {
 	var cfg Config
 	var wrong source.Errors
 	wrong.Add(path, section.Decode(&cfg))
-	cfg.fill()
+	cfg.Fill()
 	if len(wrong) == 0 { // else every value that was not read would be a second mistake
 		cfg.check(func(field, message, hint string) { wrong = append(wrong, section.Error(field, message, hint)) })
 	}
@@ -269,7 +304,7 @@ func Load(path string) (Config, error) {
 
 // Validate returns every mistake of a configuration that was made by hand, as [source.Errors].
 func (c Config) Validate() error {
-	c.fill()
+	c.Fill()
 	var wrong source.Errors
 	c.check(func(field, message, hint string) {
 		wrong = append(wrong, &source.Error{File: field, Message: message, Hint: hint})
@@ -277,8 +312,35 @@ func (c Config) Validate() error {
 	return wrong.Err()
 }
 
-// fill puts in what fields mean that were left out.
-func (c *Config) fill() {
+// SocketPath is the path of the socket, or nothing.
+func (c Config) SocketPath() string {
+	if c.Socket == "none" {
+		return ""
+	}
+	return c.Socket
+}
+
+// Egress is how connections are made that others choose the other end of.
+func (c Config) Egress() egress.Dialer { return egress.Dialer{Allow: c.ConnectTo} }
+
+// Zones loads time zones.
+func Zones(names []string) ([]*time.Location, error) {
+	var all []*time.Location
+	for _, name := range names {
+		if name == "" || name == "Local" {
+			return nil, fmt.Errorf("%q is not the name of a time zone", name)
+		}
+		zone, err := time.LoadLocation(name)
+		if err != nil {
+			return nil, fmt.Errorf("there is no time zone %q", name)
+		}
+		all = append(all, zone)
+	}
+	return all, nil
+}
+
+// Fill puts in what fields mean that were left out.
+func (c *Config) Fill() {
 	defaults := []struct {
 		field *string
 		value string

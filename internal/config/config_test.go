@@ -1,4 +1,4 @@
-package server_test
+package config_test
 
 import (
 	"errors"
@@ -8,18 +8,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/source"
 )
 
 // load writes and loads a configuration.
-func load(t *testing.T, text string) (server.Config, error) {
+func load(t *testing.T, text string) (config.Config, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "daypass.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return server.Load(path)
+	return config.Load(path)
 }
 
 // whole is the configuration that the design shows.
@@ -109,59 +109,36 @@ func TestMistakesOfAConfigurationHaveTheirPlace(t *testing.T) {
 	}
 }
 
-func TestInitMakesWhatIsMissingAndNothingElse(t *testing.T) {
-	dir := t.TempDir()
-	cfg := server.Config{Store: "sqlite://" + dir + "/a/d.db", MasterKey: "file://" + dir + "/b/k", SecretsDir: dir, Socket: "none"}
-	made, err := server.Init(t.Context(), cfg)
-	if err != nil || !strings.Contains(strings.Join(made, "\n"), "made the master key") {
-		t.Fatalf("%v, %v", made, err)
-	}
-	key, err := os.ReadFile(filepath.Join(dir, "b/k"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if made, err = server.Init(t.Context(), cfg); err != nil || strings.Contains(strings.Join(made, "\n"), "made the") {
-		t.Errorf("again: %v, %v", made, err)
-	}
-	if again, err := os.ReadFile(filepath.Join(dir, "b/k")); err != nil || string(again) != string(key) {
-		t.Error("the master key was replaced")
-	}
-	for _, name := range []string{"a/d.db", "b/k"} {
-		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: %v, %v", name, info.Mode(), err)
+func TestSettingsOfConditionsAreChecked(t *testing.T) {
+	for field, cfg := range map[string]config.Config{
+		"conditions":    {Conditions: "always"},
+		"location.file": {Location: config.Location{File: "places.mmdb"}},
+	} {
+		if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), field) {
+			t.Errorf("%s: %v", field, err)
 		}
 	}
 }
 
-func TestAServerWithTheWrongKeyDoesNotStart(t *testing.T) {
-	dir := t.TempDir()
-	cfg := server.Config{Listen: "127.0.0.1:0", Store: "sqlite://" + dir + "/d.db", MasterKey: "file://" + dir + "/k", SecretsDir: dir, Socket: "none"}
-	if _, err := server.New(t.Context(), cfg, server.Options{}); err == nil || !strings.Contains(hint(err), "daypass init") {
-		t.Errorf("with nothing there: %v (%s)", err, hint(err))
+func TestSinksOfAlertsAreCheckedWhenTheConfigurationIsRead(t *testing.T) {
+	for name, c := range map[string]struct {
+		sink config.AlertSink
+		want string
+	}{
+		"plain http":        {config.AlertSink{Name: "a", Webhook: "http://hooks.example.com/"}, "is not https"},
+		"two kinds":         {config.AlertSink{Name: "a", Webhook: "https://a.example", Syslog: "udp://127.0.0.1"}, "it has 2 of webhook, slack and syslog"},
+		"none":              {config.AlertSink{Name: "a"}, "it has 0 of webhook, slack and syslog"},
+		"a key of syslog":   {config.AlertSink{Name: "a", Syslog: "udp://127.0.0.1", Key: "file:///key"}, "a key signs webhooks alone"},
+		"a relative key":    {config.AlertSink{Name: "a", Webhook: "https://a.example", Key: "key"}, "key"},
+		"no name":           {config.AlertSink{Webhook: "https://a.example"}, "cannot be the name of a sink"},
+		"an odd address":    {config.AlertSink{Name: "a", Syslog: "log.example.com:514"}, "is not an address"},
+		"a URL with a user": {config.AlertSink{Name: "a", Slack: "https://canary:canary@a.example"}, "it has a user"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := config.Config{Alerts: config.Alerts{Sinks: []config.AlertSink{c.sink}}}.Validate()
+			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "canary") {
+				t.Errorf("%v", err)
+			}
+		})
 	}
-	if _, err := server.Init(t.Context(), cfg); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(dir+"/k", dir+"/old"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := server.Init(t.Context(), cfg); err == nil || !strings.Contains(hint(err), "restore the master key") {
-		t.Errorf("init made a new key for an old store: %v", err)
-	}
-	other := cfg
-	other.Store = "sqlite://" + dir + "/e.db"
-	if _, err := server.Init(t.Context(), other); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := server.New(t.Context(), cfg, server.Options{}); err == nil || !strings.Contains(err.Error(), "does not belong to the store") {
-		t.Errorf("with another key: %v", err)
-	}
-}
-
-func hint(err error) string {
-	var h interface{ Hint() string }
-	if errors.As(err, &h) {
-		return h.Hint()
-	}
-	return ""
 }

@@ -1,4 +1,4 @@
-package server
+package installation
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/daypass/daypass/internal/config"
+	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/keyring"
 	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/ledger"
@@ -51,18 +53,20 @@ func openLedgerKey(master *keyring.Key, sealed []byte) (*ledger.Signer, error) {
 	return ledger.NewSigner(k.Origin, k.Seed)
 }
 
-// nextSigner is the key that another server of the same store has made sign the ledger.
-func (s *Server) nextSigner(tx *store.Tx) (*ledger.Signer, error) {
-	sealed, err := tx.Sealed(sealedLedgerKey)
-	if err != nil {
-		return nil, err
+// signerIn reads the signing key that a store holds now.
+func signerIn(master *keyring.Key) func(*store.Tx) (*ledger.Signer, error) {
+	return func(tx *store.Tx) (*ledger.Signer, error) {
+		sealed, err := tx.Sealed(sealedLedgerKey)
+		if err != nil {
+			return nil, err
+		}
+		return openLedgerKey(master, sealed)
 	}
-	return openLedgerKey(s.key, sealed)
 }
 
-// newLedgerKey makes the next signing key.
-func (s *Server) newLedgerKey(origin string) (store.Rotation, error) {
-	signer, sealed, err := makeLedgerKey(s.key, origin)
+// NewLedgerKey makes the next signing key of the ledger.
+func NewLedgerKey(master *keyring.Key, origin string) (store.Rotation, error) {
+	signer, sealed, err := makeLedgerKey(master, origin)
 	return store.Rotation{Signer: signer, Name: sealedLedgerKey, Sealed: sealed}, err
 }
 
@@ -72,12 +76,12 @@ func (s *Server) newLedgerKey(origin string) (store.Rotation, error) {
 //
 // The new key is durable before anything is sealed with it, and the store changes over in one transaction: at
 // every moment one of the two keys opens all of it. What was interrupted is run again.
-func Rewrap(ctx context.Context, cfg Config, to string) (did []string, err error) {
-	cfg.fill()
+func Rewrap(ctx context.Context, cfg config.Config, to string) (did []string, err error) {
+	cfg.Fill()
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	kept, err := cfg.storage()
+	kept, err := storageOf(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -90,9 +94,9 @@ func Rewrap(ctx context.Context, cfg Config, to string) (did []string, err error
 	case err == nil:
 		return append(w.made, w.sealed), nil
 	case errors.Is(err, store.ErrUnknown):
-		err = withHint(err, "the old or the new master key opens the store; the same command again finds out, and goes on")
+		err = fault.WithHint(err, "the old or the new master key opens the store; the same command again finds out, and goes on")
 	case len(w.made) > 0:
-		err = withHint(err, "the old master key still opens the store; the same command again goes on with the key that was made")
+		err = fault.WithHint(err, "the old master key still opens the store; the same command again goes on with the key that was made")
 	}
 	return w.made, err
 }
@@ -115,7 +119,7 @@ func (w *rewrapping) change(all map[string][]byte) error {
 	next, err := keyring.Load(w.to)
 	isAbsent := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !isAbsent {
-		return withHint(err, "the old master key still opens the store. If this file is what an interrupted daypass keys rewrap left, nothing is sealed with it: remove it")
+		return fault.WithHint(err, "the old master key still opens the store. If this file is what an interrupted daypass keys rewrap left, nothing is sealed with it: remove it")
 	}
 	if !isAbsent && isSealedBy(next, all) {
 		w.sealed = fmt.Sprintf("the store %s was sealed with %s already and is left as it is", w.store, w.to)
@@ -126,7 +130,7 @@ func (w *rewrapping) change(all map[string][]byte) error {
 		err = opens(old, all)
 	}
 	if err != nil {
-		return withHint(err, "the store changes over with its present master key only: name that one in master_key, or restore it")
+		return fault.WithHint(err, "the store changes over with its present master key only: name that one in master_key, or restore it")
 	}
 	if isAbsent {
 		if next, err = w.makeKey(); err != nil {

@@ -1,9 +1,14 @@
-package server
+// Package inspection finds out what can be known of access files without the server that they are for.
+//
+// It owns what `daypass access check` and `lint` say. It promises to ask nobody, and to open no file that access files
+// refer to. It needs no server that runs, and must not import one.
+package inspection
 
 import (
 	"strings"
 
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/kind"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/trust"
@@ -15,11 +20,11 @@ type Checked struct {
 	Schema   string // the Cedar schema that their policies were checked against
 }
 
-// CheckAccess returns every mistake in access files that shows without the server they are for, as
+// Check returns every mistake in access files that shows without the server they are for, as
 // [source.Errors]: files that they refer to are not looked for, and nobody is called. Zones are the names of the
 // time zones that policies may ask for.
-func CheckAccess(files map[string]string, timeZones []string) (Checked, error) {
-	locations, err := zones(timeZones)
+func Check(files map[string]string, timeZones []string) (Checked, error) {
+	locations, err := config.Zones(timeZones)
 	if err != nil {
 		return Checked{}, err
 	}
@@ -35,8 +40,8 @@ func CheckAccess(files map[string]string, timeZones []string) (Checked, error) {
 	return Checked{Revision: cfg.Hash, Schema: engine.Schema()}, nil
 }
 
-// LintAccess returns what is wider in access files than it need be, or every mistake as [source.Errors].
-func LintAccess(files map[string]string) ([]trust.Finding, error) {
+// Lint returns what is wider in access files than it need be, or every mistake as [source.Errors].
+func Lint(files map[string]string) ([]trust.Finding, error) {
 	cfg, err := access.Parse(files, kind.All(kind.Allowed{}).Access())
 	if err != nil {
 		return nil, err
