@@ -15,6 +15,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/daypass/daypass/internal/config"
+	"github.com/daypass/daypass/internal/fault"
+	"github.com/daypass/daypass/internal/httpapi"
+	"github.com/daypass/daypass/internal/socket"
 )
 
 const (
@@ -45,7 +48,7 @@ func (s *Server) listen() (err error) {
 		}
 	}
 	if path := s.cfg.SocketPath(); path != "" {
-		s.socket, err = listenSocket(path, s.cfg.Admins, s.log)
+		s.socket, err = socket.Listen(path, s.cfg.Admins, s.log)
 	}
 	return err
 }
@@ -102,6 +105,19 @@ func (s *Server) httpServer(connContext func(context.Context, net.Conn) context.
 		MaxHeaderBytes:    maxHeader,
 		ConnContext:       connContext,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // strangers' handshakes
+	}
+}
+
+// peers returns what gives each connection of the socket its peer. A peer that the kernel does not tell is nobody.
+func (s *Server) peers() func(context.Context, net.Conn) context.Context {
+	const nobody = ^uint32(0)
+	return func(ctx context.Context, conn net.Conn) context.Context {
+		uid, gids, err := socket.PeerOf(conn)
+		if err != nil {
+			s.log.Warn("the kernel does not tell who connected to the socket", "err", err)
+			return httpapi.WithPeer(ctx, httpapi.Peer{UID: nobody})
+		}
+		return httpapi.WithPeer(ctx, httpapi.Peer{UID: uid, MayManage: socket.MayManage(s.cfg.Admins, uid, gids)})
 	}
 }
 
@@ -166,3 +182,5 @@ func (c *certificateFiles) reload(always bool) (changed bool, err error) {
 func (c *certificateFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.current.Load(), nil
 }
+
+func withHint(err error, hint string) error { return fault.WithHint(err, hint) }

@@ -1,6 +1,6 @@
 // Package server composes Daypass: it makes every part from a configuration, and runs them until it is told to stop.
 //
-// It owns the listeners (listen.go, socket.go), the
+// It owns the listeners (listen.go), the
 // housekeeping (house.go) and what the server tells of itself (status.go, figures.go). It promises that a server which
 // starts has the key, the store and the ledger that belong together, and that stopping loses nothing: requests are
 // answered, revocations under way are recorded, and the store is drained before it closes.

@@ -1,7 +1,11 @@
-package server
+// Package socket is the socket for local administration: the file that it listens on, and who connects to it.
+//
+// It owns how the file is made and what it may replace (socket.go), and what the kernel says of a peer (peer_linux.go). It
+// promises that nothing but a socket that nobody listens on is ever removed, and that who calls is told by the kernel at
+// each connection and by nothing that the peer says. It knows no requests; it must not import the edge.
+package socket
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,12 +18,11 @@ import (
 
 	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/fault"
-	"github.com/daypass/daypass/internal/httpapi"
 )
 
-// listenSocket makes the socket for local administration. Who may connect is the file's business (mode 0660, the
+// Listen makes the socket for local administration. Who may connect is the file's business (mode 0660, the
 // first administrators' group); who may administer is told by the kernel at each connection.
-func listenSocket(path string, admins config.Admins, log *slog.Logger) (net.Listener, error) {
+func Listen(path string, admins config.Admins, log *slog.Logger) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make the directory of the socket: %w", err)
 	}
@@ -63,27 +66,12 @@ func removeStale(path string) error {
 	return nil
 }
 
-// peers returns what gives each connection of the socket its peer. A peer that the kernel does not tell is nobody.
-func (s *Server) peers() func(context.Context, net.Conn) context.Context {
-	const nobody = ^uint32(0)
-	return func(ctx context.Context, conn net.Conn) context.Context {
-		uid, gids, err := peerOf(conn)
-		if err != nil {
-			s.log.Warn("the kernel does not tell who connected to the socket", "err", err)
-			return httpapi.WithPeer(ctx, httpapi.Peer{UID: nobody})
-		}
-		return httpapi.WithPeer(ctx, httpapi.Peer{UID: uid, MayManage: mayManage(s.cfg.Admins, uid, gids)})
-	}
-}
-
-// mayManage reports whether a user of these groups is an administrator. Where nobody is named, root and our own
+// MayManage reports whether a user of these groups is an administrator. Where nobody is named, root and our own
 // user are.
-func mayManage(admins config.Admins, uid uint32, gids []uint32) bool {
+func MayManage(admins config.Admins, uid uint32, gids []uint32) bool {
 	if len(admins.UIDs) == 0 && len(admins.GIDs) == 0 {
 		return uid == 0 || int(uid) == os.Geteuid()
 	}
 	return slices.Contains(admins.UIDs, uid) ||
 		slices.ContainsFunc(gids, func(gid uint32) bool { return slices.Contains(admins.GIDs, gid) })
 }
-
-func withHint(err error, hint string) error { return fault.WithHint(err, hint) }

@@ -1,4 +1,4 @@
-package server
+package socket
 
 import (
 	"errors"
@@ -12,8 +12,8 @@ import (
 // maxGroups is NGROUPS_MAX of Linux.
 const maxGroups = 65536
 
-// peerOf asks the kernel who connected: the user and all groups of the process at that moment.
-func peerOf(conn net.Conn) (uid uint32, gids []uint32, err error) {
+// PeerOf asks the kernel who connected: the user and all groups of the process at that moment.
+func PeerOf(conn net.Conn) (uid uint32, gids []uint32, err error) {
 	local, ok := conn.(*net.UnixConn)
 	if !ok {
 		return 0, nil, errors.New("not a connection of a socket")
