@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/daypass/daypass/identity"
@@ -92,7 +93,9 @@ func (b *Broker) postureRecord(view *View, source string, report PostureReport, 
 	const op = "report posture"
 	now := b.clock.Now()
 	age, _ := view.Policy.PostureAge(source)
-	if report.ReportedAt.IsZero() {
+	ahead := report.ReportedAt.After(now.Add(reportAhead))
+	if report.ReportedAt.IsZero() || report.ReportedAt.After(now) {
+		// A clock that is ahead gets no start: until its time came, what others report would be older and not count.
 		report.ReportedAt = now
 	}
 	switch {
@@ -100,7 +103,7 @@ func (b *Broker) postureRecord(view *View, source string, report PostureReport, 
 		return r, fault.New(fault.Invalid, op, "the ID is empty, longer than 255 bytes, or has characters that do not show")
 	case len(report.Fields) > maxPosture:
 		return r, fault.New(fault.Invalid, op, fmt.Sprintf("the record has more than %d bytes", maxPosture))
-	case report.ReportedAt.After(now.Add(reportAhead)):
+	case ahead:
 		return r, fault.New(fault.Invalid, op, "reported_at is in the future")
 	case report.ReportedAt.Before(now.Add(-age)):
 		return r, fault.New(fault.Invalid, op, fmt.Sprintf("reported_at is longer ago than the %s for which the source is believed", age))
@@ -185,17 +188,7 @@ func (b *Broker) TakePosture(ctx context.Context, read PostureRead) (refused int
 	if len(read.Records) > maxPostures {
 		return 0, fmt.Errorf("read posture %q: it has more than %d records", read.Source, maxPostures)
 	}
-	fresh := map[string]bool{}
-	var records []store.PostureRecord
-	for _, report := range read.Records {
-		record, err := b.postureRecord(view, read.Source, report, read.By)
-		if err != nil || fresh[report.ID] {
-			refused++
-			continue
-		}
-		fresh[report.ID] = true
-		records = append(records, record)
-	}
+	records, fresh, refused := b.postureRecords(view, read)
 	age, _ := view.Policy.PostureAge(read.Source)
 	if records, err = b.newPostures(ctx, records, age/4); err != nil {
 		return refused, err
@@ -206,6 +199,33 @@ func (b *Broker) TakePosture(ctx context.Context, read PostureRead) (refused int
 	err = b.dropOthers(ctx, read.Source, fresh)
 	b.wakeReviews()
 	return refused, err
+}
+
+// postureRecords are the good ones of what was read, and which IDs they have. Of an ID with two records that differ there is
+// none: which of them is true nobody can tell.
+func (b *Broker) postureRecords(view *View, read PostureRead) (records []store.PostureRecord, fresh map[string]bool, refused int) {
+	fresh = map[string]bool{}
+	at, torn := map[string]int{}, map[string]bool{}
+	for _, report := range read.Records {
+		record, err := b.postureRecord(view, read.Source, report, read.By)
+		first, again := at[report.ID]
+		switch {
+		case err != nil:
+			refused++
+		case again:
+			refused++
+			if !bytes.Equal(records[first].Fields, record.Fields) {
+				torn[report.ID] = true
+			}
+		default:
+			at[report.ID], records = len(records), append(records, record)
+		}
+	}
+	records = slices.DeleteFunc(records, func(r store.PostureRecord) bool { return torn[r.ID] })
+	for _, r := range records {
+		fresh[r.ID] = true
+	}
+	return records, fresh, refused + len(torn)
 }
 
 // newPostures leaves out what says the same as what is known and is not much newer: it need not be written each time.
