@@ -11,7 +11,7 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/dpop"
-	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/config"
 )
 
 // A browser shows a client certificate to whoever makes it ask. Forms, and bodies without a type, go to other sites
@@ -54,7 +54,7 @@ func behind(t *testing.T, rewrite func(*httputil.ProxyRequest)) *rig {
 		}
 	}))
 	t.Cleanup(front.Close)
-	r := newRig(t, func(cfg *server.Config) { cfg.URL = front.URL + "/desk" })
+	r := newRig(t, func(cfg *config.Config) { cfg.URL = front.URL + "/desk" })
 	back, err := url.Parse("http://" + r.Address())
 	if err != nil {
 		t.Fatal(err)

@@ -14,12 +14,12 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/daypass/daypass/api"
-	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/testissuer"
 )
 
 // withBundle writes the bundle of a trust domain with a key of its own.
-func withBundle(t *testing.T) func(*server.Config) {
+func withBundle(t *testing.T) func(*config.Config) {
 	t.Helper()
 	key, err := testissuer.NewKey("svid-1", "ES256")
 	if err != nil {
@@ -29,7 +29,7 @@ func withBundle(t *testing.T) func(*server.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(cfg *server.Config) {
+	return func(cfg *config.Config) {
 		if err := os.WriteFile(filepath.Join(cfg.SecretsDir, "mesh.json"), fmt.Appendf(nil, `{"keys":[%s]}`, jwk), 0o600); err != nil {
 			t.Fatal(err)
 		}
