@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/daypass/daypass/egress"
+	"github.com/daypass/daypass/identity"
 )
 
 // What STS may send.
@@ -101,7 +102,7 @@ func refusal(status int, text []byte) error {
 		switch code {
 		case "SignatureDoesNotMatch", "InvalidClientTokenId", "ExpiredToken", "ExpiredTokenException", "IncompleteSignature",
 			"MissingAuthenticationToken", "InvalidAccessKeyId", "UnrecognizedClientException":
-			return reject(WhySignature, "STS does not accept it: %s", code)
+			return identity.Reject(WhySignature, "STS does not accept it: %s", code)
 		}
 	}
 	return fmt.Errorf("ask STS: it answers %d, %s", status, code)

@@ -171,13 +171,13 @@ func (v *Verifier) admit(r *request) error {
 	now := v.cfg.Now()
 	switch {
 	case r.endpoint.partition != v.cfg.Partition:
-		return reject(WhyEndpoint, "it is for partition %s, not %s", r.endpoint.partition, v.cfg.Partition)
+		return identity.Reject(WhyEndpoint, "it is for partition %s, not %s", r.endpoint.partition, v.cfg.Partition)
 	case r.server != v.cfg.Audience:
-		return reject(WhyAudience, "it was signed for the server %s, not %s", quote(r.server), quote(v.cfg.Audience))
+		return identity.Reject(WhyAudience, "it was signed for the server %s, not %s", identity.Quote(r.server), identity.Quote(v.cfg.Audience))
 	case now.Add(v.cfg.Leeway).Before(r.signedAt):
-		return reject(WhyEarly, "it was signed in the future, at %s", r.signedAt.Format(time.RFC3339))
+		return identity.Reject(WhyEarly, "it was signed in the future, at %s", r.signedAt.Format(time.RFC3339))
 	case !now.Add(-v.cfg.Leeway).Before(r.signedAt.Add(v.cfg.MaxAge)):
-		return reject(WhyExpired, "it was signed at %s, more than %v ago", r.signedAt.Format(time.RFC3339), v.cfg.MaxAge)
+		return identity.Reject(WhyExpired, "it was signed at %s, more than %v ago", r.signedAt.Format(time.RFC3339), v.cfg.MaxAge)
 	}
 	return nil
 }
@@ -190,9 +190,9 @@ func (v *Verifier) caller(who answer) (caller, error) {
 	}
 	switch {
 	case c.partition != v.cfg.Partition:
-		return c, fmt.Errorf("STS of partition %s speaks of partition %s", v.cfg.Partition, quote(c.partition))
+		return c, fmt.Errorf("STS of partition %s speaks of partition %s", v.cfg.Partition, identity.Quote(c.partition))
 	case !slices.Contains(v.cfg.Accounts, c.account):
-		return c, reject(WhyAccount, "account %s is not one of this issuer", c.account)
+		return c, identity.Reject(WhyAccount, "account %s is not one of this issuer", c.account)
 	}
 	return c, nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/daypass/daypass/identity"
 )
 
 // The types of callers.
@@ -45,7 +47,7 @@ func parseCaller(a answer) (caller, error) {
 	c := caller{answer: a, subject: a.arn}
 	parts := strings.SplitN(a.arn, ":", 6)
 	if len(parts) != 6 || parts[0] != "arn" || parts[3] != "" || parts[4] != a.account {
-		return c, fmt.Errorf("STS answers with what is no ARN of account %s", quote(a.account))
+		return c, fmt.Errorf("STS answers with what is no ARN of account %s", identity.Quote(a.account))
 	}
 	c.partition = parts[1]
 	service, resource := parts[2], parts[5]
@@ -67,10 +69,10 @@ func parseCaller(a answer) (caller, error) {
 	case service == "iam" && resource == "root" && a.userID == a.account:
 		c.kind = Root
 	default:
-		return c, reject(WhySubject, "the caller %s is neither a role, a user, a federated user nor root", quote(a.arn))
+		return c, identity.Reject(WhySubject, "the caller %s is neither a role, a user, a federated user nor root", identity.Quote(a.arn))
 	}
 	if len(c.subject) > maxSubject {
-		return c, reject(WhySubject, "the subject has more than %d bytes", maxSubject)
+		return c, identity.Reject(WhySubject, "the subject has more than %d bytes", maxSubject)
 	}
 	return c, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/secret"
 )
 
@@ -68,7 +69,7 @@ func parseEvidence(evidence string) (*request, error) {
 	// Repeated and unknown names, and what is not UTF-8, are errors; names are told apart by case.
 	var d document
 	if err := json.Unmarshal(text, &d, json.RejectUnknownMembers(true)); err != nil {
-		return nil, reject(WhyMalformed, "the evidence is not the JSON of a request") // the cause may quote it
+		return nil, identity.Reject(WhyMalformed, "the evidence is not the JSON of a request") // the cause may quote it
 	}
 	r := &request{headers: map[string]string{}}
 	if err := r.line(d); err != nil {
@@ -84,11 +85,11 @@ func parseEvidence(evidence string) (*request, error) {
 func decode(evidence string) ([]byte, error) {
 	encoded, ok := strings.CutPrefix(evidence, Prefix)
 	if !ok || len(evidence) > api.MaxToken || strings.ContainsAny(encoded, "\r\n") {
-		return nil, reject(WhyMalformed, "the evidence is not %s and base64url, or has more than %d bytes", Prefix, api.MaxToken)
+		return nil, identity.Reject(WhyMalformed, "the evidence is not %s and base64url, or has more than %d bytes", Prefix, api.MaxToken)
 	}
 	text, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
 	if err != nil {
-		return nil, reject(WhyMalformed, "the evidence is not base64url")
+		return nil, identity.Reject(WhyMalformed, "the evidence is not base64url")
 	}
 	return text, nil
 }
@@ -99,10 +100,10 @@ func (r *request) line(d document) error {
 	host, ok := strings.CutPrefix(d.URL, "https://")
 	host = strings.TrimSuffix(host, "/")
 	if r.endpoint, _ = endpointOf(host); !ok || r.endpoint.host == "" {
-		return reject(WhyEndpoint, "it is not for a regional endpoint of STS that we know, such as https://sts.us-east-1.amazonaws.com/")
+		return identity.Reject(WhyEndpoint, "it is not for a regional endpoint of STS that we know, such as https://sts.us-east-1.amazonaws.com/")
 	}
 	if d.Method != method || d.Body != body {
-		return reject(WhyRequest, "it is not %s %s", method, body)
+		return identity.Reject(WhyRequest, "it is not %s %s", method, body)
 	}
 	return nil
 }
@@ -124,26 +125,26 @@ func (r *request) read(headers map[string]string) error {
 		lower := strings.ToLower(name)
 		form := forms[lower]
 		if form == nil {
-			return reject(WhyRequest, "the header %s is not one of those that it may have", quote(name))
+			return identity.Reject(WhyRequest, "the header %s is not one of those that it may have", identity.Quote(name))
 		}
 		if _, twice := r.headers[lower]; twice {
-			return reject(WhyRequest, "the header %s is there twice", lower)
+			return identity.Reject(WhyRequest, "the header %s is there twice", lower)
 		}
 		if len(value) > maxHeader || !form.MatchString(value) {
-			return reject(WhyRequest, "the header %s does not have the form it must have", lower)
+			return identity.Reject(WhyRequest, "the header %s does not have the form it must have", lower)
 		}
 		r.headers[lower] = value
 	}
 	for _, name := range []string{"authorization", "content-type", "x-amz-date", "x-daypass-server"} {
 		if r.headers[name] == "" {
-			return reject(WhyRequest, "the header %s is missing", name)
+			return identity.Reject(WhyRequest, "the header %s is missing", name)
 		}
 	}
 	if host, ok := r.headers["host"]; ok && host != r.endpoint.host {
-		return reject(WhyEndpoint, "its Host is not that of its URL")
+		return identity.Reject(WhyEndpoint, "its Host is not that of its URL")
 	}
 	if r.server = r.headers["x-daypass-server"]; len(r.server) > maxServer {
-		return reject(WhyAudience, "the server that it names has more than %d bytes", maxServer)
+		return identity.Reject(WhyAudience, "the server that it names has more than %d bytes", maxServer)
 	}
 	return nil
 }
@@ -156,25 +157,25 @@ func (r *request) authorize() error {
 	r.signature = parts[4]
 	var err error
 	if r.signedAt, err = time.Parse(timeFormat, r.headers["x-amz-date"]); err != nil {
-		return reject(WhyRequest, "X-Amz-Date is no time")
+		return identity.Reject(WhyRequest, "X-Amz-Date is no time")
 	}
 	if date != r.headers["x-amz-date"][:8] || region != r.endpoint.region {
-		return reject(WhyRequest, "it is signed for another day or region than its own")
+		return identity.Reject(WhyRequest, "it is signed for another day or region than its own")
 	}
 	if !slices.IsSorted(signed) || len(slices.Compact(slices.Clone(signed))) != len(signed) {
-		return reject(WhyRequest, "the names of the signed headers are not in order")
+		return identity.Reject(WhyRequest, "the names of the signed headers are not in order")
 	}
 	if !slices.Contains(signed, "host") {
-		return reject(WhyRequest, "the header host is not signed")
+		return identity.Reject(WhyRequest, "the header host is not signed")
 	}
 	for name := range r.headers {
 		if name != "authorization" && !slices.Contains(signed, name) {
-			return reject(WhyRequest, "the header %s is not signed", name)
+			return identity.Reject(WhyRequest, "the header %s is not signed", name)
 		}
 	}
 	for _, name := range signed {
 		if _, ok := r.headers[name]; !ok && name != "host" {
-			return reject(WhyRequest, "the header %s is signed and missing", quote(name))
+			return identity.Reject(WhyRequest, "the header %s is signed and missing", identity.Quote(name))
 		}
 	}
 	return nil

@@ -104,13 +104,13 @@ func (v *Verifier) verify(ctx context.Context, evidence secret.Text) (p identity
 	d, err := v.cfg.Directory.Device(ctx, t.subject)
 	switch {
 	case errors.Is(err, ErrUnknown):
-		return p, reject(WhyDevice, "there is no device %s", quote(t.subject))
+		return p, identity.Reject(WhyDevice, "there is no device %s", identity.Quote(t.subject))
 	case err != nil:
-		return p, fmt.Errorf("look up device %s: %w", quote(t.subject), err)
+		return p, fmt.Errorf("look up device %s: %w", identity.Quote(t.subject), err)
 	case d.Name != t.subject || d.Thumbprint != t.keyID:
-		return p, reject(WhyKey, "the key is not that of device %s", quote(t.subject))
+		return p, identity.Reject(WhyKey, "the key is not that of device %s", identity.Quote(t.subject))
 	case !now.Before(d.Until):
-		return p, reject(WhyDevice, "the term of device %s ended at %s", quote(t.subject), utc(d.Until))
+		return p, identity.Reject(WhyDevice, "the term of device %s ended at %s", identity.Quote(t.subject), utc(d.Until))
 	}
 	if err := t.signedBy(d.Key); err != nil {
 		return p, err

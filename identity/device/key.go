@@ -10,6 +10,8 @@ import (
 	"fmt"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/daypass/daypass/identity"
 )
 
 // signedBy refuses a token that the key did not sign, or not by the one algorithm that goes with the key.
@@ -23,15 +25,15 @@ func (t *token) signedBy(jwk []byte) error {
 		return fmt.Errorf("read the key of a device: %w", err)
 	}
 	if t.algorithm != string(algorithm) {
-		return reject(WhyKey, "algorithm %s does not go with the key", quote(t.algorithm))
+		return identity.Reject(WhyKey, "algorithm %s does not go with the key", identity.Quote(t.algorithm))
 	}
 	// The library's text is left out: it may quote the token.
 	jws, err := jose.ParseSignedCompact(t.text, []jose.SignatureAlgorithm{algorithm})
 	if err != nil || len(jws.Signatures) != 1 {
-		return reject(WhyMalformed, "it is not a signed token")
+		return identity.Reject(WhyMalformed, "it is not a signed token")
 	}
 	if _, err := jws.Verify(key.Key); err != nil {
-		return reject(WhySignature, "the signature is not that of the device's key")
+		return identity.Reject(WhySignature, "the signature is not that of the device's key")
 	}
 	return nil
 }
@@ -56,10 +58,10 @@ func algorithmOf(key any) (jose.SignatureAlgorithm, error) {
 func CheckKey(jwk []byte) (thumbprint string, err error) {
 	var key jose.JSONWebKey
 	if err := key.UnmarshalJSON(jwk); err != nil || !key.Valid() || !key.IsPublic() {
-		return "", reject(WhyKey, "it is no public key")
+		return "", identity.Reject(WhyKey, "it is no public key")
 	}
 	if _, err := algorithmOf(key.Key); err != nil {
-		return "", reject(WhyKey, "%v", err)
+		return "", identity.Reject(WhyKey, "%v", err)
 	}
 	sum, err := key.Thumbprint(crypto.SHA256)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/identity"
 )
 
 // What tokens may hold.
@@ -40,23 +41,23 @@ type token struct {
 // parse reads a token in the one spelling that it has, and refuses what any reader could take otherwise.
 func parse(text string) (*token, error) {
 	if len(text) > api.MaxToken {
-		return nil, reject(WhyMalformed, "it has more than %d bytes", api.MaxToken)
+		return nil, identity.Reject(WhyMalformed, "it has more than %d bytes", api.MaxToken)
 	}
 	parts := strings.Split(text, ".")
 	if len(parts) != 3 || slices.ContainsFunc(parts, func(p string) bool { return !canonical(p) }) {
-		return nil, reject(WhyMalformed, "it is not three segments of base64url")
+		return nil, identity.Reject(WhyMalformed, "it is not three segments of base64url")
 	}
 	t := &token{text: text}
 	header, err := parseObject(parts[0])
 	if err != nil {
-		return nil, reject(WhyMalformed, "its header is not a JSON object that all readers agree on")
+		return nil, identity.Reject(WhyMalformed, "its header is not a JSON object that all readers agree on")
 	}
 	if err := t.readHeader(header); err != nil {
 		return nil, err
 	}
 	claims, err := parseObject(parts[1])
 	if err != nil {
-		return nil, reject(WhyMalformed, "its payload is not a JSON object that all readers agree on")
+		return nil, identity.Reject(WhyMalformed, "its payload is not a JSON object that all readers agree on")
 	}
 	return t, t.readClaims(claims)
 }
@@ -76,7 +77,7 @@ func (t *token) readHeader(header map[string]any) (err error) {
 	for name, value := range header {
 		text, ok := value.(string)
 		if !ok || text == "" || len(text) > maxID {
-			return reject(WhyMalformed, "a header parameter is empty, too long or no text")
+			return identity.Reject(WhyMalformed, "a header parameter is empty, too long or no text")
 		}
 		switch name {
 		case "alg":
@@ -85,14 +86,14 @@ func (t *token) readHeader(header map[string]any) (err error) {
 			t.keyID = text
 		case "typ":
 			if !strings.EqualFold(text, "JWT") {
-				return reject(WhyMalformed, "it is of another type than JWT")
+				return identity.Reject(WhyMalformed, "it is of another type than JWT")
 			}
 		default:
-			return reject(WhyMalformed, "the header parameter %s is not accepted", quote(name))
+			return identity.Reject(WhyMalformed, "the header parameter %s is not accepted", identity.Quote(name))
 		}
 	}
 	if t.algorithm == "" || t.keyID == "" {
-		return reject(WhyMalformed, "its header names no algorithm or no key")
+		return identity.Reject(WhyMalformed, "its header names no algorithm or no key")
 	}
 	return nil
 }
@@ -100,27 +101,27 @@ func (t *token) readHeader(header map[string]any) (err error) {
 func (t *token) readClaims(claims map[string]any) error {
 	for _, name := range []string{"cnf", "events"} {
 		if _, ok := claims[name]; ok {
-			return reject(WhyMalformed, "it has the claim %s: it was made for something else", name)
+			return identity.Reject(WhyMalformed, "it has the claim %s: it was made for something else", name)
 		}
 	}
 	var ok bool
 	t.issuer, _ = claims["iss"].(string)
 	t.audience = claims["aud"]
 	if t.subject, ok = claims["sub"].(string); !ok || !isSubject(t.subject) {
-		return reject(WhySubject, "it has no subject, or one that nobody could read")
+		return identity.Reject(WhySubject, "it has no subject, or one that nobody could read")
 	}
 	if t.id, ok = claims["jti"].(string); !ok || t.id == "" || len(t.id) > maxID {
-		return reject(WhyMalformed, "it has no ID (jti), or one of more than %d bytes", maxID)
+		return identity.Reject(WhyMalformed, "it has no ID (jti), or one of more than %d bytes", maxID)
 	}
 	var okIssued, okExpires bool
 	t.issued, okIssued = numericDate(claims["iat"])
 	t.expires, okExpires = numericDate(claims["exp"])
 	if !okIssued || !okExpires {
-		return reject(WhyTime, "iat or exp is missing or no time")
+		return identity.Reject(WhyTime, "iat or exp is missing or no time")
 	}
 	if nbf, present := claims["nbf"]; present {
 		if t.from, ok = numericDate(nbf); !ok {
-			return reject(WhyTime, "nbf is no time")
+			return identity.Reject(WhyTime, "nbf is no time")
 		}
 	}
 	return nil
@@ -139,17 +140,17 @@ func (v *Verifier) check(t *token, now time.Time) error {
 	}
 	switch {
 	case t.issuer != v.url:
-		return reject(WhyIssuer, "it is of issuer %s, not %s", quote(t.issuer), quote(v.url))
+		return identity.Reject(WhyIssuer, "it is of issuer %s, not %s", identity.Quote(t.issuer), identity.Quote(v.url))
 	case t.audience != any(v.cfg.Audience) && !isList(t.audience):
-		return reject(WhyAudience, "its audience is not %s", quote(v.cfg.Audience))
+		return identity.Reject(WhyAudience, "its audience is not %s", identity.Quote(v.cfg.Audience))
 	case isList(t.audience):
-		return reject(WhyAudience, "it is not for %s alone", quote(v.cfg.Audience))
+		return identity.Reject(WhyAudience, "it is not for %s alone", identity.Quote(v.cfg.Audience))
 	case !now.Add(-Leeway).Before(t.expires):
-		return reject(WhyTime, "it expired at %s", utc(t.expires))
+		return identity.Reject(WhyTime, "it expired at %s", utc(t.expires))
 	case now.Add(Leeway).Before(t.issued), now.Add(Leeway).Before(t.from):
-		return reject(WhyTime, "it is of the future")
+		return identity.Reject(WhyTime, "it is of the future")
 	case !t.issued.Before(t.expires) || t.expires.Sub(t.issued) > MaxLife:
-		return reject(WhyTime, "it is meant to live for less than nothing, or longer than %v", MaxLife)
+		return identity.Reject(WhyTime, "it is meant to live for less than nothing, or longer than %v", MaxLife)
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"time"
+
+	"github.com/daypass/daypass/identity"
 )
 
 // What a client may send.
@@ -19,14 +21,14 @@ const (
 // chains returns the ways from a leaf to an authority of ours; at least one.
 func (v *Verifier) chains(sent []*x509.Certificate, now time.Time) ([][]*x509.Certificate, error) {
 	if len(sent) == 0 {
-		return nil, reject(WhyMalformed, "there is no certificate")
+		return nil, identity.Reject(WhyMalformed, "there is no certificate")
 	}
 	if len(sent) > maxChain {
-		return nil, reject(WhyMalformed, "the chain has more than %d certificates", maxChain)
+		return nil, identity.Reject(WhyMalformed, "the chain has more than %d certificates", maxChain)
 	}
 	for _, c := range sent {
 		if !strong(c.PublicKey) {
-			return nil, reject(WhyKey, "the key of %s is too weak, too large or of an unknown kind", show(c.Subject.String()))
+			return nil, identity.Reject(WhyKey, "the key of %s is too weak, too large or of an unknown kind", identity.Quote(c.Subject.String()))
 		}
 	}
 	leaf := sent[0]
@@ -55,11 +57,11 @@ func checkLeaf(leaf *x509.Certificate) error {
 	}
 	switch {
 	case leaf.IsCA || leaf.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0:
-		return reject(WhyUse, "it is the certificate of an authority")
+		return identity.Reject(WhyUse, "it is the certificate of an authority")
 	case leaf.KeyUsage != 0 && leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0:
-		return reject(WhyUse, "its key is not for signatures")
+		return identity.Reject(WhyUse, "its key is not for signatures")
 	case !clients:
-		return reject(WhyUse, "it is not for clients: its extended key usage lacks clientAuth")
+		return identity.Reject(WhyUse, "it is not for clients: its extended key usage lacks clientAuth")
 	}
 	return nil
 }
@@ -82,27 +84,27 @@ func explain(leaf *x509.Certificate, err error) error {
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
 		switch invalid.Reason {
 		case x509.Expired:
-			return reject(WhyExpired, "%s", times(invalid.Cert))
+			return identity.Reject(WhyExpired, "%s", times(invalid.Cert))
 		case x509.TooManyIntermediates:
-			return reject(WhyChain, "an authority of the chain may not have so many below it")
+			return identity.Reject(WhyChain, "an authority of the chain may not have so many below it")
 		case x509.IncompatibleUsage:
-			return reject(WhyUse, "an authority of the chain is not for clients")
+			return identity.Reject(WhyUse, "an authority of the chain is not for clients")
 		case x509.CANotAuthorizedForThisName:
-			return reject(WhyChain, "an authority of the chain may not give it its names")
+			return identity.Reject(WhyChain, "an authority of the chain may not give it its names")
 		}
-		return reject(WhyChain, "the chain is not valid (RFC 5280 §6): reason %d", invalid.Reason)
+		return identity.Reject(WhyChain, "the chain is not valid (RFC 5280 §6): reason %d", invalid.Reason)
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return reject(WhyChain, "it is signed by %s, which leads to no authority of this issuer", show(leaf.Issuer.String()))
+		return identity.Reject(WhyChain, "it is signed by %s, which leads to no authority of this issuer", identity.Quote(leaf.Issuer.String()))
 	}
 	if _, ok := errors.AsType[x509.UnhandledCriticalExtension](err); ok {
-		return reject(WhyMalformed, "a certificate of the chain has a critical extension that is not known")
+		return identity.Reject(WhyMalformed, "a certificate of the chain has a critical extension that is not known")
 	}
-	return reject(WhyChain, "the chain is not valid (RFC 5280 §6)")
+	return identity.Reject(WhyChain, "the chain is not valid (RFC 5280 §6)")
 }
 
 func times(c *x509.Certificate) string {
-	return "the certificate of " + show(c.Subject.String()) + " is good from " + utc(c.NotBefore) + " to " + utc(c.NotAfter)
+	return "the certificate of " + identity.Quote(c.Subject.String()) + " is good from " + utc(c.NotBefore) + " to " + utc(c.NotAfter)
 }
 
 func utc(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -100,7 +100,7 @@ func parseAuthorities(text []byte) ([]*x509.Certificate, error) {
 			return nil, fmt.Errorf("certificate %d of the authorities cannot be read: %w", len(all)+1, err)
 		}
 		if !c.BasicConstraintsValid || !c.IsCA || c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0 {
-			return nil, fmt.Errorf("certificate %d of the authorities, of %s, may not sign certificates", len(all)+1, show(c.Subject.String()))
+			return nil, fmt.Errorf("certificate %d of the authorities, of %s, may not sign certificates", len(all)+1, identity.Quote(c.Subject.String()))
 		}
 		all, text = append(all, c), rest
 	}

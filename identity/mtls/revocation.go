@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/daypass/daypass/identity"
 )
 
 // What revocation lists may hold.
@@ -167,7 +169,7 @@ func checkChain(all []*revocationList, chain []*x509.Certificate, now time.Time)
 			return err
 		}
 		if list.revoked[c.SerialNumber.String()] {
-			return reject(WhyRevoked, "the certificate of %s with serial number %s is revoked", show(c.Subject.String()), serial(c))
+			return identity.Reject(WhyRevoked, "the certificate of %s with serial number %s is revoked", identity.Quote(c.Subject.String()), serial(c))
 		}
 	}
 	return nil
@@ -193,7 +195,7 @@ func listOf(all []*revocationList, authority *x509.Certificate, now time.Time) (
 	case newest != nil:
 		return newest, nil
 	case old:
-		return nil, fmt.Errorf("the revocation list of %s is not current", show(authority.Subject.String()))
+		return nil, fmt.Errorf("the revocation list of %s is not current", identity.Quote(authority.Subject.String()))
 	}
-	return nil, fmt.Errorf("there is no revocation list of %s", show(authority.Subject.String()))
+	return nil, fmt.Errorf("there is no revocation list of %s", identity.Quote(authority.Subject.String()))
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/daypass/daypass/identity"
 )
 
 // Rule says which name in a certificate is the subject of its principal.
@@ -53,11 +55,11 @@ func (r Rule) of(leaf *x509.Certificate) (string, error) {
 		found = []string{serial(leaf)}
 	}
 	if len(found) != 1 {
-		return "", reject(WhySubject, "it has %d names of kind %s; exactly one is needed", len(found), r)
+		return "", identity.Reject(WhySubject, "it has %d names of kind %s; exactly one is needed", len(found), r)
 	}
 	subject := found[0]
 	if r == DNS && !isHost(subject) {
-		return "", reject(WhySubject, "%s is not the name of one machine", show(subject))
+		return "", identity.Reject(WhySubject, "%s is not the name of one machine", identity.Quote(subject))
 	}
 	return subject, checkSubject(subject)
 }
@@ -94,16 +96,16 @@ func isHost(name string) bool {
 func checkSubject(subject string) error {
 	switch {
 	case subject == "":
-		return reject(WhySubject, "its subject is empty")
+		return identity.Reject(WhySubject, "its subject is empty")
 	case len(subject) > maxSubject:
-		return reject(WhySubject, "its subject has more than %d bytes", maxSubject)
+		return identity.Reject(WhySubject, "its subject has more than %d bytes", maxSubject)
 	case !utf8.ValidString(subject):
-		return reject(WhySubject, "its subject is not UTF-8")
+		return identity.Reject(WhySubject, "its subject is not UTF-8")
 	}
 	for _, r := range subject {
 		// Cf holds the bidirectional controls, and other characters that nobody sees.
 		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
-			return reject(WhySubject, "its subject holds the control character %U", r)
+			return identity.Reject(WhySubject, "its subject holds the control character %U", r)
 		}
 	}
 	return nil

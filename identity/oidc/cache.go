@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/daypass/daypass/identity"
 )
 
 // What the cache remembers of keys that the issuer does not publish.
@@ -155,7 +157,7 @@ func (c *cache) settle(id string, now time.Time, err error) (*key, error) {
 		return set.keys[id], nil
 	case set != nil && err == nil:
 		c.unknown.Add(1)
-		return nil, fmt.Errorf("key %s: %w", quote(id), ErrUnknownKey)
+		return nil, fmt.Errorf("key %s: %w", identity.Quote(id), ErrUnknownKey)
 	case err == nil && c.status.LastError != "":
 		err = errors.New(c.status.LastError)
 	case err == nil:
@@ -165,7 +167,7 @@ func (c *cache) settle(id string, now time.Time, err error) (*key, error) {
 }
 
 func notPublished(id string) error {
-	return reject(WhyKey, "the issuer publishes no key %s", quote(id))
+	return identity.Reject(WhyKey, "the issuer publishes no key %s", identity.Quote(id))
 }
 
 // usable returns the snapshot unless it is dead. It holds mu.

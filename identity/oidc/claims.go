@@ -18,7 +18,7 @@ const (
 func parseClaims(payload []byte) (map[string]any, error) {
 	claims, err := parseObject(payload, 32)
 	if err != nil {
-		return nil, reject(WhyMalformed, "the payload is not a JSON object that all readers agree on")
+		return nil, identity.Reject(WhyMalformed, "the payload is not a JSON object that all readers agree on")
 	}
 	return claims, nil
 }
@@ -45,11 +45,11 @@ func (v *Verifier) principal(claims map[string]any) (identity.Principal, error) 
 	if id, present := claims["jti"]; present {
 		var ok bool
 		if p.TokenID, ok = id.(string); !ok {
-			return p, reject(WhyMalformed, "the token ID is not a text")
+			return p, identity.Reject(WhyMalformed, "the token ID is not a text")
 		}
 	}
 	if p.Claims, err = identity.Flatten(claims, v.cfg.Flatten); err != nil {
-		return p, reject(WhyMalformed, "a claim has the name of one that is nested")
+		return p, identity.Reject(WhyMalformed, "a claim has the name of one that is nested")
 	}
 	return p, nil
 }
@@ -58,12 +58,12 @@ func (v *Verifier) principal(claims map[string]any) (identity.Principal, error) 
 func (v *Verifier) belongs(claims map[string]any) error {
 	if v.cfg.Belongs != nil {
 		if err := v.cfg.Belongs(claims); err != nil {
-			return reject(WhyIssuer, "%v", err)
+			return identity.Reject(WhyIssuer, "%v", err)
 		}
 		return nil
 	}
 	if issuer, _ := claims["iss"].(string); issuer != v.cfg.URL {
-		return reject(WhyIssuer, "it was issued by %s, not %s", quote(issuer), quote(v.cfg.URL))
+		return identity.Reject(WhyIssuer, "it was issued by %s, not %s", identity.Quote(issuer), identity.Quote(v.cfg.URL))
 	}
 	return nil
 }
@@ -71,11 +71,11 @@ func (v *Verifier) belongs(claims map[string]any) error {
 // checkKind refuses tokens that the issuer signed for something else than to say who the bearer is.
 func checkKind(claims map[string]any) error {
 	if _, ok := claims["events"].(map[string]any); ok {
-		return reject(WhyType, "it is a security event (RFC 8417)")
+		return identity.Reject(WhyType, "it is a security event (RFC 8417)")
 	}
 	if _, ok := claims["cnf"]; ok {
 		// Taking it as a bearer token would undo its binding to a key (RFC 7800).
-		return reject(WhyType, "it is bound to a key whose proof this verifier does not ask for")
+		return identity.Reject(WhyType, "it is bound to a key whose proof this verifier does not ask for")
 	}
 	return nil
 }
@@ -90,26 +90,26 @@ func checkAudience(aud any, ours string) error {
 		if got == ours {
 			return nil
 		}
-		return reject(WhyAudience, "its audience is %s, not %s", quote(got), quote(ours))
+		return identity.Reject(WhyAudience, "its audience is %s, not %s", identity.Quote(got), identity.Quote(ours))
 	case []any:
-		return reject(WhyAudience, "it has %d audiences, not %s alone", len(got), quote(ours))
+		return identity.Reject(WhyAudience, "it has %d audiences, not %s alone", len(got), identity.Quote(ours))
 	}
-	return reject(WhyAudience, "it has no audience")
+	return identity.Reject(WhyAudience, "it has no audience")
 }
 
 // checkSubject refuses what a log, a terminal or a person could take for another subject.
 func checkSubject(sub any) (string, error) {
 	subject, ok := sub.(string)
 	if !ok || subject == "" {
-		return "", reject(WhySubject, "it has no subject")
+		return "", identity.Reject(WhySubject, "it has no subject")
 	}
 	if len(subject) > maxSubject {
-		return "", reject(WhySubject, "its subject has more than %d bytes", maxSubject)
+		return "", identity.Reject(WhySubject, "its subject has more than %d bytes", maxSubject)
 	}
 	for _, r := range subject {
 		// Cf holds the bidirectional controls, and other characters that nobody sees.
 		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
-			return "", reject(WhySubject, "its subject holds the control character %U", r)
+			return "", identity.Reject(WhySubject, "its subject holds the control character %U", r)
 		}
 	}
 	return subject, nil
@@ -123,28 +123,28 @@ func (w window) check(claims map[string]any, now time.Time) (issued, expires tim
 	issued, okIssued := numericDate(claims["iat"])
 	expires, okExpires := numericDate(claims["exp"])
 	if !okIssued || !okExpires {
-		return issued, expires, reject(WhyMalformed, "iat or exp is missing or no time")
+		return issued, expires, identity.Reject(WhyMalformed, "iat or exp is missing or no time")
 	}
 	if nbf, present := claims["nbf"]; present {
 		from, ok := numericDate(nbf)
 		if !ok {
-			return issued, expires, reject(WhyMalformed, "nbf is no time")
+			return issued, expires, identity.Reject(WhyMalformed, "nbf is no time")
 		}
 		if now.Add(w.leeway).Before(from) {
-			return issued, expires, reject(WhyEarly, "it is not valid before %s", utc(from))
+			return issued, expires, identity.Reject(WhyEarly, "it is not valid before %s", utc(from))
 		}
 	}
 	switch {
 	case !now.Add(-w.leeway).Before(expires):
-		err = reject(WhyExpired, "it expired at %s", utc(expires))
+		err = identity.Reject(WhyExpired, "it expired at %s", utc(expires))
 	case now.Add(w.leeway).Before(issued):
-		err = reject(WhyEarly, "it was issued in the future, at %s", utc(issued))
+		err = identity.Reject(WhyEarly, "it was issued in the future, at %s", utc(issued))
 	case !issued.Before(expires):
-		err = reject(WhyMalformed, "it expires before it was issued")
+		err = identity.Reject(WhyMalformed, "it expires before it was issued")
 	case now.Sub(issued) > w.maxAge+w.leeway:
-		err = reject(WhyAge, "it was issued more than %v ago", w.maxAge)
+		err = identity.Reject(WhyAge, "it was issued more than %v ago", w.maxAge)
 	case expires.Sub(issued) > w.maxLife:
-		err = reject(WhyAge, "it is meant to live longer than %v", w.maxLife)
+		err = identity.Reject(WhyAge, "it is meant to live longer than %v", w.maxLife)
 	}
 	return issued, expires, err
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/egress"
+	"github.com/daypass/daypass/identity"
 )
 
 // What an issuer may send.
@@ -36,13 +37,13 @@ type source struct {
 func checkURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err != nil || len(text) > maxURL || u.Host == "" || u.Opaque != "" {
-		return nil, fmt.Errorf("%s is not a URL", quote(text))
+		return nil, fmt.Errorf("%s is not a URL", identity.Quote(text))
 	}
 	if u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(text, "#") {
 		return nil, errors.New("an issuer's URL has no user, query or fragment")
 	}
 	if u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())) {
-		return nil, fmt.Errorf("%s is not https; http is for loopback only", quote(text))
+		return nil, fmt.Errorf("%s is not https; http is for loopback only", identity.Quote(text))
 	}
 	return u, nil
 }
@@ -119,7 +120,7 @@ func parseDiscovery(text []byte, issuer *url.URL, exact string) (Discovery, erro
 		return Discovery{}, err
 	}
 	if got, _ := document["issuer"].(string); got != exact {
-		return Discovery{}, fmt.Errorf("it %w: %s, not %s", ErrOtherIssuer, quote(got), quote(exact))
+		return Discovery{}, fmt.Errorf("it %w: %s, not %s", ErrOtherIssuer, identity.Quote(got), identity.Quote(exact))
 	}
 	keysAt, _ := document["jwks_uri"].(string)
 	u, err := url.Parse(keysAt)

@@ -13,6 +13,8 @@ import (
 	"slices"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/daypass/daypass/identity"
 )
 
 // What a key set may hold. Bigger RSA keys cost more to verify with than they are worth.
@@ -58,7 +60,7 @@ func parseKeySet(text []byte, use string) (keys map[string]*key, skipped []error
 			err = errors.New("another key has the same ID")
 		}
 		if err != nil {
-			skipped = append(skipped, fmt.Errorf("key %d with ID %s: %w", i+1, quote(id), err))
+			skipped = append(skipped, fmt.Errorf("key %d with ID %s: %w", i+1, identity.Quote(id), err))
 			continue
 		}
 		keys[id] = k
@@ -113,7 +115,7 @@ func parseKey(element any, use string) (id string, k *key, err error) {
 	if alg, present := jwk["alg"]; present {
 		name, _ := alg.(string)
 		if !slices.Contains(algs, jose.SignatureAlgorithm(name)) {
-			return id, nil, fmt.Errorf("its algorithm %s does not fit its type", quote(name))
+			return id, nil, fmt.Errorf("its algorithm %s does not fit its type", identity.Quote(name))
 		}
 		algs = []jose.SignatureAlgorithm{jose.SignatureAlgorithm(name)}
 	}

@@ -261,10 +261,10 @@ func (v *Verifier) header(segment string) (*header, error) {
 // admit holds the header to the issuer's lists.
 func (v *Verifier) admit(h *header) error {
 	if !v.algs[h.alg] {
-		return reject(WhyAlgorithm, "algorithm %s is not allowed", quote(string(h.alg)))
+		return identity.Reject(WhyAlgorithm, "algorithm %s is not allowed", identity.Quote(string(h.alg)))
 	}
 	if !v.types[mediaType(h.typ)] {
-		return reject(WhyType, "type %s is not allowed", quote(h.typ))
+		return identity.Reject(WhyType, "type %s is not allowed", identity.Quote(h.typ))
 	}
 	return nil
 }

@@ -2,8 +2,6 @@ package oidc
 
 import (
 	"errors"
-	"fmt"
-	"strconv"
 
 	"github.com/daypass/daypass/identity"
 )
@@ -26,33 +24,10 @@ const (
 	WhyAge       Why = "age"   // signed too long ago, or meant to live too long
 )
 
-// Rejection says why a token is bad. It is an [identity.ErrRejected].
-type Rejection struct {
-	Why    Why
-	detail string
-}
-
-// Error says what is wrong. The text may quote the token's header and, once the signature is verified, its
+// Rejection says why a token is bad. Its text may quote the token's header and, once the signature is verified, its
 // claims, but holds no piece from which a token could be made.
-func (r *Rejection) Error() string { return r.detail }
-
-// Is makes a rejection an [identity.ErrRejected].
-func (r *Rejection) Is(target error) bool { return target == identity.ErrRejected }
+type Rejection = identity.Rejection[Why]
 
 // ErrUnknownKey says that the issuer's key set, as we have it, lacks the token's key, and that it is too soon
 // to ask again. The token may be good: try again after [Config.Floor].
 var ErrUnknownKey = errors.New("the key is not known and the issuer was asked a moment ago")
-
-// reject returns a Rejection.
-func reject(why Why, format string, args ...any) error {
-	return &Rejection{Why: why, detail: fmt.Sprintf(format, args...)}
-}
-
-// quote makes a stranger's text fit for an error: printable and short.
-func quote(text string) string {
-	const most = 100
-	if len(text) > most {
-		return strconv.QuoteToASCII(text[:most]) + "…"
-	}
-	return strconv.QuoteToASCII(text)
-}

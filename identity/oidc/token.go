@@ -7,6 +7,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/identity"
 )
 
 // maxKeyID bounds `kid`, in bytes: unknown ones are remembered.
@@ -29,11 +30,11 @@ type header struct {
 func parseHeader(segment string) (*header, error) {
 	text, err := base64.RawURLEncoding.DecodeString(segment)
 	if err != nil {
-		return nil, reject(WhyMalformed, "the header is not base64url")
+		return nil, identity.Reject(WhyMalformed, "the header is not base64url")
 	}
 	params, err := parseObject(text, 4)
 	if err != nil {
-		return nil, reject(WhyMalformed, "the header is not a JSON object that all readers agree on")
+		return nil, identity.Reject(WhyMalformed, "the header is not a JSON object that all readers agree on")
 	}
 	h, err := readHeader(params)
 	if err != nil {
@@ -49,7 +50,7 @@ func (h *header) prepare() error {
 	jws, err := jose.ParseSignedCompact(h.segment+nothing, []jose.SignatureAlgorithm{h.alg})
 	if err != nil || len(jws.Signatures) != 1 {
 		// The library's text is left out here and below: it may quote the token.
-		return reject(WhyMalformed, "the token is not a JWS")
+		return identity.Reject(WhyMalformed, "the token is not a JWS")
 	}
 	h.jws = *jws
 	return nil
@@ -58,13 +59,13 @@ func (h *header) prepare() error {
 // split takes a token apart that has three segments, each of canonical base64url.
 func split(token string) (p parts, err error) {
 	if len(token) > api.MaxToken {
-		return p, reject(WhyMalformed, "the token has more than %d bytes", api.MaxToken)
+		return p, identity.Reject(WhyMalformed, "the token has more than %d bytes", api.MaxToken)
 	}
 	var rest string
 	p.protected, rest, _ = strings.Cut(token, ".")
 	p.payload, p.signature, _ = strings.Cut(rest, ".")
 	if !canonical(p.protected) || !canonical(p.payload) || !canonical(p.signature) {
-		return p, reject(WhyMalformed, "the token is not three segments of base64url")
+		return p, identity.Reject(WhyMalformed, "the token is not three segments of base64url")
 	}
 	return p, nil
 }
@@ -96,24 +97,24 @@ func readHeader(params map[string]any) (*header, error) {
 	h := &header{}
 	for _, name := range []string{"crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc", "epk", "p2c"} {
 		if _, ok := params[name]; ok {
-			return nil, reject(WhyMalformed, "the header parameter %q is not accepted", name)
+			return nil, identity.Reject(WhyMalformed, "the header parameter %q is not accepted", name)
 		}
 	}
 	if cty, ok := params["cty"]; ok && cty != "json" && cty != "application/json" {
-		return nil, reject(WhyMalformed, "the content is not JSON")
+		return nil, identity.Reject(WhyMalformed, "the content is not JSON")
 	}
 	alg, ok := params["alg"].(string)
 	if !ok {
-		return nil, reject(WhyMalformed, "the header names no algorithm")
+		return nil, identity.Reject(WhyMalformed, "the header names no algorithm")
 	}
 	h.alg = jose.SignatureAlgorithm(alg)
 	if h.kid, ok = params["kid"].(string); !ok || h.kid == "" || len(h.kid) > maxKeyID {
-		return nil, reject(WhyMalformed, "the header names no key, or one of more than %d bytes", maxKeyID)
+		return nil, identity.Reject(WhyMalformed, "the header names no key, or one of more than %d bytes", maxKeyID)
 	}
 	if typ, present := params["typ"]; present {
 		// Present and empty is not absent: it must not pass as "none".
 		if h.typ, ok = typ.(string); !ok || h.typ == "" {
-			return nil, reject(WhyType, "the header's type is not a text")
+			return nil, identity.Reject(WhyType, "the header's type is not a text")
 		}
 	}
 	return h, nil
@@ -122,19 +123,19 @@ func readHeader(params map[string]any) (*header, error) {
 // open verifies the signature and returns the payload that it covers.
 func open(p parts, h *header, key *key) ([]byte, error) {
 	if !key.fits(h.alg) {
-		return nil, reject(WhyAlgorithm, "algorithm %s does not fit key %s", quote(string(h.alg)), quote(h.kid))
+		return nil, identity.Reject(WhyAlgorithm, "algorithm %s does not fit key %s", identity.Quote(string(h.alg)), identity.Quote(h.kid))
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(p.payload)
 	if err != nil {
-		return nil, reject(WhyMalformed, "the payload is not base64url")
+		return nil, identity.Reject(WhyMalformed, "the payload is not base64url")
 	}
 	signature := h.jws.Signatures[0]
 	if signature.Signature, err = base64.RawURLEncoding.DecodeString(p.signature); err != nil {
-		return nil, reject(WhyMalformed, "the signature is not base64url")
+		return nil, identity.Reject(WhyMalformed, "the signature is not base64url")
 	}
 	jws := jose.JSONWebSignature{Signatures: []jose.Signature{signature}}
 	if err := jws.DetachedVerify(payload, key.public); err != nil {
-		return nil, reject(WhySignature, "the signature is not that of key %s", quote(h.kid))
+		return nil, identity.Reject(WhySignature, "the signature is not that of key %s", identity.Quote(h.kid))
 	}
 	return payload, nil
 }

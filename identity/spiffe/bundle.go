@@ -19,6 +19,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
 	"github.com/daypass/daypass/egress"
+	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/identity/oidc"
 )
 
@@ -55,7 +56,7 @@ func (b Bundle) source(v *Verifier) (func(context.Context) (oidc.KeySet, error),
 	}
 	u, err := url.Parse(b.Endpoint)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Contains(b.Endpoint, "#") {
-		return nil, fmt.Errorf("%s is not an https URL of a bundle endpoint", quote(b.Endpoint))
+		return nil, fmt.Errorf("%s is not an https URL of a bundle endpoint", identity.Quote(b.Endpoint))
 	}
 	e := &endpoint{verifier: v, url: b.Endpoint, file: b.File}
 	switch b.Profile {
@@ -152,7 +153,7 @@ func (e *endpoint) authenticate(state tls.ConnectionState) error {
 		return errors.New("the bundle endpoint shows no X509-SVID of the trust domain: " + explain(err).Error()) // text alone: no workload is rejected
 	}
 	if id != e.server {
-		return fmt.Errorf("the bundle endpoint is %s, not %s", quote(id.String()), quote(e.server.String()))
+		return fmt.Errorf("the bundle endpoint is %s, not %s", identity.Quote(id.String()), identity.Quote(e.server.String()))
 	}
 	return nil
 }

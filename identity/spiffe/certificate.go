@@ -26,11 +26,11 @@ const (
 
 func (v *Verifier) certificate(ctx context.Context, sent []*x509.Certificate) (identity.Principal, error) {
 	if len(sent) == 0 || len(sent) > maxChain {
-		return identity.Principal{}, reject(WhyMalformed, "there is no certificate, or more than %d", maxChain)
+		return identity.Principal{}, identity.Reject(WhyMalformed, "there is no certificate, or more than %d", maxChain)
 	}
 	for _, c := range sent {
 		if !strong(c.PublicKey) {
-			return identity.Principal{}, reject(WhyKey, "the key of %s is too weak, too large or of an unknown kind", quote(c.Subject.String()))
+			return identity.Principal{}, identity.Reject(WhyKey, "the key of %s is too weak, too large or of an unknown kind", identity.Quote(c.Subject.String()))
 		}
 	}
 	leaf := sent[0]
@@ -40,7 +40,7 @@ func (v *Verifier) certificate(ctx context.Context, sent []*x509.Certificate) (i
 	// Before the bundle is asked for: a certificate of another trust domain is none of ours whatever it says.
 	subject := leaf.URIs[0].String()
 	if _, err := v.member(subject); err != nil {
-		return identity.Principal{}, reject(WhySubject, "%v", err)
+		return identity.Principal{}, identity.Reject(WhySubject, "%v", err)
 	}
 	bundle, err := v.bundle(ctx)
 	if err != nil {
@@ -51,7 +51,7 @@ func (v *Verifier) certificate(ctx context.Context, sent []*x509.Certificate) (i
 		return identity.Principal{}, explain(err)
 	}
 	if id.String() != subject || !slices.ContainsFunc(chains, forClients) {
-		return identity.Principal{}, reject(WhyUse, "an authority of the chain is not for clients")
+		return identity.Principal{}, identity.Reject(WhyUse, "an authority of the chain is not for clients")
 	}
 	claims := v.claims(subject)
 	print := sha256.Sum256(leaf.Raw)
@@ -67,13 +67,13 @@ func (v *Verifier) certificate(ctx context.Context, sent []*x509.Certificate) (i
 func checkLeaf(leaf *x509.Certificate) error {
 	switch {
 	case len(leaf.URIs) != 1:
-		return reject(WhySubject, "it has %d URIs among its names; an X509-SVID has exactly one", len(leaf.URIs))
+		return identity.Reject(WhySubject, "it has %d URIs among its names; an X509-SVID has exactly one", len(leaf.URIs))
 	case leaf.IsCA || leaf.KeyUsage&(x509.KeyUsageCertSign|x509.KeyUsageCRLSign) != 0:
-		return reject(WhyUse, "it is the certificate of an authority")
+		return identity.Reject(WhyUse, "it is the certificate of an authority")
 	case leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0:
-		return reject(WhyUse, "its key is not for signatures")
+		return identity.Reject(WhyUse, "its key is not for signatures")
 	case !usableByClients(leaf):
-		return reject(WhyUse, "it is not for clients: its extended key usage lacks clientAuth")
+		return identity.Reject(WhyUse, "it is not for clients: its extended key usage lacks clientAuth")
 	}
 	return nil
 }
@@ -106,13 +106,13 @@ func strong(public any) bool {
 // explain turns what the library says of a chain into a rejection.
 func explain(err error) error {
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
-		return reject(WhyExpired, "the certificate of %s is good from %s to %s",
-			quote(invalid.Cert.Subject.String()), utc(invalid.Cert.NotBefore), utc(invalid.Cert.NotAfter))
+		return identity.Reject(WhyExpired, "the certificate of %s is good from %s to %s",
+			identity.Quote(invalid.Cert.Subject.String()), utc(invalid.Cert.NotBefore), utc(invalid.Cert.NotAfter))
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return reject(WhyChain, "it leads to no authority of the trust domain's bundle")
+		return identity.Reject(WhyChain, "it leads to no authority of the trust domain's bundle")
 	}
-	return reject(WhyChain, "the chain is not valid (RFC 5280 §6)")
+	return identity.Reject(WhyChain, "the chain is not valid (RFC 5280 §6)")
 }
 
 func utc(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -3,9 +3,10 @@ package spiffe
 import (
 	"errors"
 	"fmt"
-	"strconv"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/daypass/daypass/identity"
 )
 
 const (
@@ -18,11 +19,11 @@ func (v *Verifier) member(text string) (spiffeid.ID, error) {
 	id, err := spiffeid.FromString(text)
 	switch {
 	case err != nil || len(text) > maxSubject || id.String() != text:
-		return id, fmt.Errorf("%s is not a SPIFFE ID, or has more than %d bytes", quote(text), maxSubject)
+		return id, fmt.Errorf("%s is not a SPIFFE ID, or has more than %d bytes", identity.Quote(text), maxSubject)
 	case id.TrustDomain() != v.domain:
-		return id, fmt.Errorf("%s is not of the trust domain %s", quote(text), v.domain.Name())
+		return id, fmt.Errorf("%s is not of the trust domain %s", identity.Quote(text), v.domain.Name())
 	case id.Path() == "":
-		return id, fmt.Errorf("%s is a trust domain and no workload", quote(text))
+		return id, fmt.Errorf("%s is a trust domain and no workload", identity.Quote(text))
 	}
 	return id, nil
 }
@@ -45,13 +46,4 @@ func (v *Verifier) claims(subject string) map[string]any {
 		return nil // it was looked at before
 	}
 	return map[string]any{"spiffe_id": id.String(), "trust_domain": id.TrustDomain().Name(), "path": id.Path()}
-}
-
-// quote makes a stranger's text fit for an error: printable and short.
-func quote(text string) string {
-	const most = 100
-	if len(text) > most {
-		return strconv.QuoteToASCII(text[:most]) + "…"
-	}
-	return strconv.QuoteToASCII(text)
 }

@@ -1,10 +1,6 @@
 package spiffe
 
-import (
-	"fmt"
-
-	"github.com/daypass/daypass/identity"
-)
+import "github.com/daypass/daypass/identity"
 
 // Why is the kind of a [Rejection]: a closed list, fit for the label of a metric.
 type Why string
@@ -19,18 +15,5 @@ const (
 	WhySubject   Why = "subject"   // no SPIFFE ID, several, or one of another trust domain
 )
 
-// Rejection says why a certificate is bad. It is an [identity.ErrRejected].
-type Rejection struct {
-	Why    Why
-	detail string
-}
-
-// Error says what is wrong. The text may quote the certificate, which is no secret.
-func (r *Rejection) Error() string { return r.detail }
-
-// Is makes a rejection an [identity.ErrRejected].
-func (r *Rejection) Is(target error) bool { return target == identity.ErrRejected }
-
-func reject(why Why, format string, args ...any) error {
-	return &Rejection{Why: why, detail: fmt.Sprintf(format, args...)}
-}
+// Rejection says why a certificate is bad. Its text may quote the certificate, which is no secret.
+type Rejection = identity.Rejection[Why]
