@@ -99,6 +99,13 @@ const (
 	Bounded  Revocation = "bounded"  // it cannot be pulled and dies at its expiry
 )
 
+// Offline is a target that makes credentials by itself, such as tokens that it signs.
+type Offline interface {
+	// Offline reports that Grant calls nobody and changes nothing anywhere: a credential that it returns, and that is
+	// handed to nobody, never was. So it may be made before its lease is on the record, and thrown away.
+	Offline() bool
+}
+
 // Lister lists the leases that have anything alive at the target now. It feeds reconciliation. Where several targets
 // are parts of one system (two databases of one server) it lists the leases of all of them: look a lease up by its ID
 // alone before calling it a stray.

@@ -2,12 +2,9 @@ package broker
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/daypass/daypass/identity"
@@ -66,6 +63,8 @@ type acquisition struct {
 	decision  store.Decision
 	lease     store.Lease
 	token     secret.Text
+	ahead     *target.Credential // made before the record; nil where the target is called after it
+	receipt   string             // once the lease is on the record as active
 }
 
 // Acquire makes a credential that did not exist before, for the workload that the evidence speaks for.
@@ -99,20 +98,29 @@ func (b *Broker) acquireAs(ctx context.Context, a *acquisition) (Acquired, error
 	if err := b.admit(ctx, a); err != nil {
 		return Acquired{}, err
 	}
-	// From here on a credential may exist: the story goes on without the caller if it must.
-	ctx = context.WithoutCancel(ctx)
-	credential, err := b.grant(ctx, a)
-	if err != nil {
-		b.abandon(ctx, a, lease.Failed)
-		return Acquired{}, err
-	}
-	receipt, err := b.activate(ctx, a, credential)
-	if err != nil {
-		b.abandon(ctx, a, lease.Failed)
-		return Acquired{}, err
+	credential := a.ahead
+	if credential == nil {
+		// From here on a credential may exist: the story goes on without the caller if it must.
+		made, err := b.fulfil(context.WithoutCancel(ctx), a)
+		if err != nil {
+			return Acquired{}, err
+		}
+		credential = &made
 	}
 	b.revoker.WakeExpiry(a.lease.ExpiresAt)
-	return Acquired{Lease: a.lease, Token: a.token, Credential: credential, Receipt: receipt, Clamped: a.clamped}, nil
+	return Acquired{Lease: a.lease, Token: a.token, Credential: *credential, Receipt: a.receipt, Clamped: a.clamped}, nil
+}
+
+// fulfil has the target make the credential of a lease that is on the record.
+func (b *Broker) fulfil(ctx context.Context, a *acquisition) (target.Credential, error) {
+	credential, err := b.grant(ctx, a)
+	if err == nil {
+		err = b.activate(ctx, a, credential)
+	}
+	if err != nil {
+		b.abandon(ctx, a, lease.Failed)
+	}
+	return credential, err
 }
 
 // verify turns evidence into a principal, by the issuers of the active revision.
@@ -129,6 +137,10 @@ func (b *Broker) admit(ctx context.Context, a *acquisition) error {
 		if err := b.decide(ctx, a); err != nil {
 			return err
 		}
+		if err := a.draft(b); err != nil {
+			return err
+		}
+		b.grantAhead(ctx, a)
 		err := b.record(ctx, a)
 		if !errors.Is(err, errRevisionChanged) {
 			return err
@@ -199,201 +211,16 @@ func chooseTTL(role access.Role, asked, most time.Duration) (ttl time.Duration, 
 	return most, true, nil
 }
 
-var errRevisionChanged = errors.New("the active access revision changed")
-
-// record writes the lease as pending, with its decision and ledger entry, before anything happens at the target.
-// Locks, limits and the revision are checked in the same transaction.
-func (b *Broker) record(ctx context.Context, a *acquisition) (err error) {
-	defer b.tracer.Start(&ctx, "record").End(&err)
-	if err := a.draft(b); err != nil {
-		return err
+// grantAhead has a target that calls nobody make the credential before the record, which then tells all at once. When
+// it cannot, the lease goes the way of all others, so that the failure is on the record.
+func (b *Broker) grantAhead(ctx context.Context, a *acquisition) {
+	a.ahead = nil
+	if m, ok := b.fleet.Member(a.role.Target); !ok || !m.Offline() {
+		return
 	}
-	var superseded string
-	var recorded store.Lease
-	err = b.store.Update(ctx, func(tx *store.Tx) (err error) {
-		if err := b.checkRevision(tx, a.view); err != nil {
-			return err
-		}
-		if err := b.settle(tx, a.dues); err != nil {
-			return err
-		}
-		if err := b.checkLocks(tx, a.lease); err != nil {
-			return err
-		}
-		if err := b.confirm(tx, a.view, &a.asked, &a.around, &a.decision, 0); err != nil {
-			return err
-		}
-		if superseded, err = b.supersede(tx, a); err != nil {
-			return err
-		}
-		if err := b.checkLimits(tx, a); err != nil {
-			return err
-		}
-		if _, err := tx.PutDecision(a.decision); err != nil {
-			return err
-		}
-		recorded = a.lease
-		recorded.Decision = a.decision.ID
-		if _, err = tx.InsertLease(&recorded); err != nil {
-			return err
-		}
-		return a.around.watch(tx, recorded)
-	})
-	if superseded != "" && err == nil {
-		b.revoker.Wake(superseded)
+	if c, err := b.grant(ctx, a); err == nil {
+		a.ahead, a.lease.Revocation = &c, string(c.Revocation)
 	}
-	if denied, ok := errors.AsType[*deniedError](err); ok {
-		return b.deny(ctx, overruled(a.decision, denied.effect, denied.text), a.decision.Resource, denied.text)
-	}
-	if err == nil {
-		a.lease = recorded
-	}
-	return b.overtaken(ctx, err, fmt.Sprintf("role %q was denied", a.request.Role))
-}
-
-// draft makes the row that record will write.
-func (a *acquisition) draft(b *Broker) error {
-	claims, err := encodeClaims(a.principal)
-	if err != nil {
-		return err
-	}
-	now := b.clock.Now()
-	id := lease.NewID(now.Unix())
-	a.token = newToken(id)
-	a.lease = store.Lease{
-		ID:             id,
-		State:          lease.Pending,
-		Role:           a.role.Name,
-		Target:         a.role.Target,
-		Issuer:         a.principal.Issuer,
-		IssuerURL:      a.principal.IssuerURL,
-		Subject:        a.principal.Subject,
-		Claims:         claims,
-		Run:            runOf(a.view, a.principal),
-		Decision:       a.decision.ID,
-		Revision:       a.view.Revision,
-		CreatedAt:      now,
-		ExpiresAt:      now.Add(a.ttl),
-		RenewableUntil: now.Add(a.role.TTL.Max),
-		NativeUntil:    now.Add(a.ttl),
-		TokenHash:      hash(a.token.Reveal()),
-		RenewByHandle:  a.role.Renew == access.Handle,
-		Boot:           b.store.Boot(),
-	}
-	if a.request.Key != "" {
-		a.lease.KeyHash = hash("key", a.request.Key)
-		a.lease.BodyHash = hash("body", a.request.Role, a.request.TTL.String(), a.request.Reason)
-	}
-	a.decision.Lease = string(a.lease.ID)
-	return nil
-}
-
-func encodeClaims(p identity.Principal) ([]byte, error) {
-	claims, err := json.Marshal(p.Claims)
-	if err != nil {
-		return nil, fmt.Errorf("encode the claims of %s: %w", p.Name(), err)
-	}
-	return claims, nil
-}
-
-// runOf returns what the workload's platform calls its run, where it is known of the issuer.
-func runOf(view *View, p identity.Principal) string {
-	var parts []string
-	for _, name := range view.Access.Issuers[p.Issuer].Run {
-		if part, ok := p.Claims[name].(string); ok && part != "" {
-			parts = append(parts, part)
-		}
-	}
-	return strings.Join(parts, "/")
-}
-
-// hash is SHA-256 over parts, each with its length before it, so that no two lists of parts look alike.
-func hash(parts ...string) []byte {
-	h := sha256.New()
-	for _, part := range parts {
-		fmt.Fprintf(h, "%d:%s,", len(part), part)
-	}
-	return h.Sum(nil)
-}
-
-func (b *Broker) checkRevision(tx *store.Tx, view *View) error {
-	active, err := tx.ActiveID()
-	if err != nil {
-		return err
-	}
-	if active != view.Revision {
-		return errRevisionChanged
-	}
-	return nil
-}
-
-// checkLocks refuses a lease that an active lock matches, by its principal or by one who acts for it.
-func (b *Broker) checkLocks(tx *store.Tx, l store.Lease) error {
-	holders, err := withActors(l)
-	if err != nil {
-		return err
-	}
-	for _, holder := range holders {
-		lock, found, err := tx.MatchingLock(holder, b.clock.Now())
-		if err != nil {
-			return err
-		}
-		if found {
-			return &deniedError{effect: "lock", text: fmt.Sprintf("a lock is in force: %s", lock.Reason)}
-		}
-	}
-	return nil
-}
-
-// checkLimits counts live leases, this one not yet among them.
-func (b *Broker) checkLimits(tx *store.Tx, a *acquisition) error {
-	l := a.lease
-	for _, limit := range []struct {
-		scope store.Scope
-		most  int
-		what  string
-	}{
-		{store.Scope{Role: l.Role}, a.role.Limits.Live, fmt.Sprintf("role %q", l.Role)},
-		{store.Scope{Role: l.Role, IssuerURL: l.IssuerURL, Subject: l.Subject}, a.role.Limits.PerPrincipal, fmt.Sprintf("role %q for this principal", l.Role)},
-		{store.Scope{IssuerURL: l.IssuerURL, Subject: l.Subject}, b.limits.LeasesPerPrincipal, "this principal"},
-	} {
-		if limit.most == 0 {
-			continue
-		}
-		live, err := tx.Live(limit.scope)
-		if err != nil {
-			return err
-		}
-		if live >= limit.most {
-			refusal := fault.New(fault.TooMany, "acquire", fmt.Sprintf("%s has %d live leases, as many as the limit; release some or wait", limit.what, live))
-			refusal.RetryAfter = 5 * time.Second
-			return refusal
-		}
-	}
-	return nil
-}
-
-// supersede ends the lease that the same principal made with the same idempotency key: its answer was lost, or
-// was not, and either way the caller asks for a fresh one. It returns the target of the lease it ended.
-func (b *Broker) supersede(tx *store.Tx, a *acquisition) (targetName string, err error) {
-	if a.lease.KeyHash == nil {
-		return "", nil
-	}
-	earlier, err := tx.LeaseByKey(a.lease.IssuerURL, a.lease.Subject, a.lease.KeyHash)
-	if fault.Is(err, fault.NotFound) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	if string(earlier.BodyHash) != string(a.lease.BodyHash) {
-		return "", fault.New(fault.Conflict, "acquire", "this Idempotency-Key was used for another request; use a fresh one")
-	}
-	if earlier.State != lease.Pending && earlier.State != lease.Active {
-		return "", nil
-	}
-	_, err = tx.Move(&earlier, lease.Ended, store.Why{Reason: lease.Superseded, Now: b.clock.Now()})
-	return earlier.Target, err
 }
 
 // grant asks the target for the credential.
@@ -425,25 +252,25 @@ func (a *acquisition) holder() target.Holder {
 
 // activate records that the credential exists, after a second look at locks and the access revision: what was
 // decided before a lock and became ready after it must not reach the caller.
-func (b *Broker) activate(ctx context.Context, a *acquisition, c target.Credential) (receipt string, err error) {
+func (b *Broker) activate(ctx context.Context, a *acquisition, c target.Credential) (err error) {
 	defer b.tracer.Start(&ctx, "activate").End(&err)
 	for range maxTries {
-		receipt, err = b.tryActivate(ctx, a, c)
+		err = b.tryActivate(ctx, a, c)
 		if !errors.Is(err, errRevisionChanged) {
-			return receipt, err
+			return err
 		}
 		if a.view, err = b.refresh(ctx); err != nil {
-			return "", err
+			return err
 		}
 		if err := b.decide(ctx, a); err != nil {
 			b.abandon(ctx, a, lease.Policy)
-			return "", err
+			return err
 		}
 	}
-	return "", fault.New(fault.StoreUnavailable, "acquire", "the access configuration keeps changing; try again")
+	return fault.New(fault.StoreUnavailable, "acquire", "the access configuration keeps changing; try again")
 }
 
-func (b *Broker) tryActivate(ctx context.Context, a *acquisition, c target.Credential) (string, error) {
+func (b *Broker) tryActivate(ctx context.Context, a *acquisition, c target.Credential) error {
 	ctx, cancel := context.WithTimeout(ctx, recordTime)
 	defer cancel()
 	var leaf []byte
@@ -467,13 +294,19 @@ func (b *Broker) tryActivate(ctx context.Context, a *acquisition, c target.Crede
 		b.abandon(ctx, a, lease.Locked)
 		refusal := fault.Wrap(fault.Denied, "acquire", denied.text, denied)
 		refusal.Decision = a.decision.ID
-		return "", refusal
+		return refusal
 	}
 	if err != nil {
-		return "", err
+		return err
 	}
+	b.giveReceipt(a, active, leaf)
+	return nil
+}
+
+// giveReceipt takes up a lease that is on the record as active, with its receipt, by the leaf of its entry.
+func (b *Broker) giveReceipt(a *acquisition, active store.Lease, leaf []byte) {
 	a.lease = active
-	return b.store.Signer().Receipt(leaf, b.clock.Now().Add(integrateBy)), nil
+	a.receipt = b.store.Signer().Receipt(leaf, b.clock.Now().Add(integrateBy))
 }
 
 // endedMeanwhile is the refusal to hand out what was ended while it was being granted.

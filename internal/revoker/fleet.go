@@ -138,6 +138,12 @@ func (m *Member) Kind() string { return m.kind }
 // Target returns the target itself, for its optional abilities.
 func (m *Member) Target() target.Target { return m.target }
 
+// Offline reports whether the target's grants change nothing anywhere; see [target.Offline].
+func (m *Member) Offline() bool {
+	alone, ok := m.target.(target.Offline)
+	return ok && alone.Offline()
+}
+
 // Drain marks the target as one that the active access revision no longer names, or names again.
 func (m *Member) Drain(draining bool) {
 	m.mu.Lock()

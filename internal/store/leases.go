@@ -85,13 +85,21 @@ func scanLease(scan func(...any) error) (Lease, error) {
 const insertLease = `insert into leases (id, state, reason, role, target, issuer, issuer_url, subject, claims, run,
 	decision, revision, created_at, expires_at, renewable_until, native_until, ended_at, revoked_at, revocation,
 	token_hash, key_hash, body_hash, renew_by_handle, boot, attempt, last_error, version, wake, live, entry)
-	values ($1, 'pending', '', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, 0, $15, $16, $17, $18,
-	$19, $20, 0, '', 1, $11, 1, $21)`
+	values ($1, $2, '', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, 0, $16, $17, $18, $19,
+	$20, $21, 0, '', 1, $22, 1, $23)`
 
 // InsertLease records a pending lease and its entry lease.pending, whose leaf it returns; on success *l is as it
 // now stands. The entry commits to the decision that the same Tx put before, when l.Decision names it. On a full
 // disk it is refused, so that what room is left serves the ends of leases.
-func (tx *Tx) InsertLease(l *Lease) (leaf []byte, err error) {
+func (tx *Tx) InsertLease(l *Lease) (leaf []byte, err error) { return tx.insertLease(l, Why{}) }
+
+// InsertGranted is [Tx.InsertLease] and [Tx.Move] by granted in one write, with the entries of both; it returns the leaf
+// of the second. It is for a credential that nobody has yet, made by a target that calls nobody.
+func (tx *Tx) InsertGranted(l *Lease, now time.Time) (leaf []byte, err error) {
+	return tx.insertLease(l, Why{Now: now}, lease.Granted)
+}
+
+func (tx *Tx) insertLease(l *Lease, why Why, events ...lease.Event) (leaf []byte, err error) {
 	op := "record lease " + string(l.ID)
 	if l.State != lease.Pending {
 		return nil, failed(op, fmt.Errorf("a lease begins as %q, not %q", lease.Pending, l.State))
@@ -110,17 +118,24 @@ func (tx *Tx) InsertLease(l *Lease) (leaf []byte, err error) {
 	if leaf, made.entry, err = tx.appendFor(&made, entry); err != nil {
 		return nil, err
 	}
-	err = tx.put(insertLease, string(l.ID), l.Role, l.Target, l.Issuer, l.IssuerURL, l.Subject, blob(l.Claims),
-		l.Run, l.Decision, l.Revision, micros(l.CreatedAt), micros(l.ExpiresAt), micros(l.RenewableUntil),
+	if len(events) > 0 {
+		leaves, err := tx.happen(op, &made, why, events)
+		if err != nil {
+			return nil, err
+		}
+		leaf = leaves[len(leaves)-1]
+	}
+	err = tx.put(insertLease, string(l.ID), string(made.State), l.Role, l.Target, l.Issuer, l.IssuerURL, l.Subject,
+		blob(l.Claims), l.Run, l.Decision, l.Revision, micros(l.CreatedAt), micros(l.ExpiresAt), micros(l.RenewableUntil),
 		micros(l.NativeUntil), l.Revocation, blob(l.TokenHash), l.KeyHash, l.BodyHash, flag(l.RenewByHandle),
-		made.Boot, made.entry)
+		made.Boot, made.wake, made.entry)
 	if err != nil {
 		return nil, failed(op, err)
 	}
 	if err := tx.putActors(&made); err != nil {
 		return nil, failed(op, err)
 	}
-	tx.count(l, "", lease.Pending)
+	tx.count(l, "", made.State)
 	*l = made
 	return leaf, nil
 }
@@ -156,15 +171,8 @@ func (tx *Tx) MoveAll(l *Lease, why Why, events ...lease.Event) (leaves [][]byte
 	op := "move lease " + string(l.ID)
 	defer tx.forgetLeavesOn(&err)()
 	next := *l
-	for _, e := range events {
-		if err := next.apply(e, why); err != nil {
-			return nil, fault.Wrap(fault.Conflict, op, err.Error(), err)
-		}
-		leaf, position, err := tx.appendFor(&next, next.entryOf(why.Now))
-		if err != nil {
-			return nil, err
-		}
-		leaves, next.entry = append(leaves, leaf), position
+	if leaves, err = tx.happen(op, &next, why, events); err != nil {
+		return nil, err
 	}
 	changed, err := tx.writeMove(l, &next)
 	if err != nil {
@@ -181,6 +189,21 @@ func (tx *Tx) MoveAll(l *Lease, why Why, events ...lease.Event) (leaves [][]byte
 	tx.count(l, l.State, next.State)
 	next.Version++
 	*l = next
+	return leaves, nil
+}
+
+// happen applies events to a lease in memory, and appends the entry of each.
+func (tx *Tx) happen(op string, l *Lease, why Why, events []lease.Event) (leaves [][]byte, err error) {
+	for _, e := range events {
+		if err := l.apply(e, why); err != nil {
+			return nil, fault.Wrap(fault.Conflict, op, err.Error(), err)
+		}
+		leaf, position, err := tx.appendFor(l, l.entryOf(why.Now))
+		if err != nil {
+			return nil, err
+		}
+		leaves, l.entry = append(leaves, leaf), position
+	}
 	return leaves, nil
 }
 

@@ -22,6 +22,7 @@ func Run(t *testing.T, fresh func(t testing.TB) Database) {
 		test func(t *testing.T, db Database)
 	}{
 		{"a lease lives its whole life", testLife},
+		{"a lease that was granted before its record is one like others", testGranted},
 		{"ended and proved together are one write and two entries", testDead},
 		{"a move of a lease that changed is stale", testStale},
 		{"an error that a caller passes over leaves no entry", testPassedOver},
