@@ -30,7 +30,7 @@ FAST := ./secret/... ./api/... ./ledger/... ./identity/... ./target/targettest/.
 help:
 	@echo "Daypass: make TARGET"
 	@echo
-	@sed -n 's/^## \([a-z]*\): \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
+	@sed -n 's/^## \([a-z-]*\): \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 	@echo
 	@echo "Settings: FUZZTIME=$(FUZZTIME) CRASH_ROUNDS=$(CRASH_ROUNDS) CHAOS_TIME=$(CHAOS_TIME) CHAOS_SEED=… CHAOS_RACE=… SOAK_TIME=$(SOAK_TIME)"
 
@@ -49,9 +49,16 @@ demo: build bin/demo
 playground: build bin/demo
 	@bin/demo -playground playground
 
+## playground-cloud: the same with a Kubernetes cluster and a cloud (see the tutorial of two clouds)
+.PHONY: playground-cloud
+playground-cloud: DEPENDENCIES := cloud
+playground-cloud: build bin/demo
+	@bin/demo -playground playground -cloud
+
+DEPENDENCIES := demo
 .PHONY: bin/demo
 bin/demo:
-	@scripts/install-deps demo
+	@scripts/install-deps $(DEPENDENCIES)
 	@$(GOBUILD) -o bin/testissuer ./internal/testissuer/cmd/testissuer
 	@$(GOBUILD) -o bin/demo ./internal/demo
 

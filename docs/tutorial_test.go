@@ -78,7 +78,16 @@ func TestTheTutorialDoesWhatItSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	play(t, startPlayground(t), "", commands(string(page)), time.Minute)
+	play(t, startPlayground(t), "", commands(string(page)), 2*time.Minute)
+}
+
+func TestTheTutorialOfTwoCloudsDoesWhatItSays(t *testing.T) {
+	t.Parallel() // it mostly waits
+	page, err := os.ReadFile("tutorial/cross-cloud.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	play(t, startPlayground(t, "-cloud"), "", commands(string(page)), 5*time.Minute)
 }
 
 // play runs the commands of a page in one shell in a clone, after a script that makes what the page takes for
@@ -109,7 +118,7 @@ func play(t *testing.T, clone, before string, all []command, during time.Duratio
 }
 
 // startPlayground does what `make playground` does, in a directory that looks like a clone, and returns it.
-func startPlayground(t *testing.T) string {
+func startPlayground(t *testing.T, flags ...string) string {
 	t.Helper()
 	clone := t.TempDir()
 	bin := filepath.Join(clone, "bin")
@@ -119,7 +128,7 @@ func startPlayground(t *testing.T) string {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	var out bytes.Buffer
-	ground := exec.Command(filepath.Join(bin, "demo"), "-playground", filepath.Join(clone, "playground"))
+	ground := exec.Command(filepath.Join(bin, "demo"), append(flags, "-playground", filepath.Join(clone, "playground"))...)
 	ground.Dir, ground.Stderr = root, &out
 	stdout, err := ground.StdoutPipe()
 	if err != nil {

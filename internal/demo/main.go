@@ -27,14 +27,18 @@ func main() {
 	}
 	bin := flag.String("bin", filepath.Dir(own), "directory of the binaries daypass and testissuer")
 	ground := flag.String("playground", "", "only start a database and an issuer, write their addresses into this new directory, and wait")
+	cloud := flag.Bool("cloud", false, "with -playground: a Kubernetes cluster and a cloud in place of the database")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	colors := term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
-	if *ground != "" {
-		err = playground(ctx, os.Stdout, *bin, *ground)
-	} else {
+	switch {
+	case *ground == "":
 		err = run(ctx, os.Stdout, *bin, colors)
+	case *cloud:
+		err = playground(ctx, os.Stdout, *bin, *ground, cloudGround)
+	default:
+		err = playground(ctx, os.Stdout, *bin, *ground, databaseGround)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)

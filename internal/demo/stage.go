@@ -24,6 +24,9 @@ type stage struct {
 	*printer
 	bin, repository, dir string
 	postgres             *testbed.Postgres
+	cluster              *testbed.Kubernetes
+	minio                *testbed.MinIO
+	front                net.Listener // in front of the server
 	issuer, server       *process
 	url                  string // of the server
 	tokens, bearer       string // where a job asks for its identity token, and with what
@@ -77,6 +80,12 @@ func (s *stage) close() error {
 	}
 	if s.postgres != nil {
 		all = append(all, s.postgres.Stop())
+	}
+	if s.cluster != nil {
+		all = append(all, s.cluster.Stop())
+	}
+	if s.minio != nil {
+		all = append(all, s.minio.Stop())
 	}
 	return errors.Join(append(all, os.RemoveAll(s.dir))...)
 }

@@ -8,9 +8,15 @@ import (
 // AWSPath returns the directory of the official AWS CLI that the tests run, for the PATH of a script.
 func AWSPath(t testing.TB) string {
 	t.Helper()
-	dir, err := cached(AWSTools, "bin/aws", "scripts/install-aws")
+	dir, err := FindAWS()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(dir, "bin")
+	return dir
+}
+
+// FindAWS is [AWSPath] outside of tests.
+func FindAWS() (string, error) {
+	dir, err := cached(AWSTools, "bin/aws", "scripts/install-aws")
+	return filepath.Join(dir, "bin"), err
 }

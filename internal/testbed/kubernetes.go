@@ -244,6 +244,15 @@ func (k *Kubernetes) KubectlPath() string { return filepath.Join(k.bin, "kubectl
 // AdminConfig writes a kubeconfig of the administrator and returns its path.
 func (k *Kubernetes) AdminConfig(t testing.TB) string {
 	t.Helper()
+	path := filepath.Join(t.TempDir(), "admin.kubeconfig")
+	if err := k.WriteAdminConfig(path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// WriteAdminConfig writes a kubeconfig of the administrator.
+func (k *Kubernetes) WriteAdminConfig(path string) error {
 	config := map[string]any{
 		"apiVersion": "v1", "kind": "Config", "current-context": "t",
 		"clusters": []any{map[string]any{"name": "t", "cluster": map[string]any{"server": k.URL, "certificate-authority-data": k.CA}}},
@@ -252,13 +261,9 @@ func (k *Kubernetes) AdminConfig(t testing.TB) string {
 	}
 	text, err := json.Marshal(config)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	path := filepath.Join(t.TempDir(), "admin.kubeconfig")
-	if err := os.WriteFile(path, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return os.WriteFile(path, text, 0o600)
 }
 
 // Address returns host:port of the API server.

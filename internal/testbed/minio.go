@@ -54,31 +54,47 @@ func cached(name, file, install string) (string, error) {
 	return dir, nil
 }
 
-// OwnMinIO starts a server for one test, and stops it with the test.
-func OwnMinIO(t testing.TB, opt MinIOOptions) *MinIO {
-	t.Helper()
+// StartMinIO starts a server, and returns when it knows whom it trusts.
+func StartMinIO(ctx context.Context, opt MinIOOptions) (*MinIO, error) {
 	bin, err := cached("minio-"+MinIOVersion, "minio", "scripts/install-minio")
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	base, err := scratch()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	hash := sha1.Sum([]byte(opt.Audience)) // which is how MinIO calls the one role of an issuer
 	m := &MinIO{User: "root", Password: rand.Text(), RoleARN: "arn:minio:iam:::role/" + base64.RawURLEncoding.EncodeToString(hash[:]), dir: base}
-	t.Cleanup(func() {
-		m.server.kill()
-		os.RemoveAll(base)
-	})
 	for range 5 { // another process may take a port between our look and the server's
-		if err = m.start(t.Context(), filepath.Join(bin, "minio"), opt); err == nil {
-			return m
+		if err = m.start(ctx, filepath.Join(bin, "minio"), opt); err == nil {
+			return m, nil
 		}
 		m.server.kill()
 	}
-	t.Fatal(err)
-	return nil
+	os.RemoveAll(base)
+	return nil, err
+}
+
+// Stop ends the server and removes its data.
+func (m *MinIO) Stop() error {
+	m.server.kill()
+	return os.RemoveAll(m.dir)
+}
+
+// OwnMinIO starts a server for one test, and stops it with the test.
+func OwnMinIO(t testing.TB, opt MinIOOptions) *MinIO {
+	t.Helper()
+	m, err := StartMinIO(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
 }
 
 func (m *MinIO) start(ctx context.Context, program string, opt MinIOOptions) error {
