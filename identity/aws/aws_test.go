@@ -30,7 +30,7 @@ const (
 
 // world is a service that answers like STS, a workload with a role, and a verifier.
 type world struct {
-	*clock
+	*identitytest.Clock
 	sts      *sts
 	source   clientaws.Source
 	verifier *aws.Verifier
@@ -38,8 +38,8 @@ type world struct {
 
 func newWorld(t testing.TB, change ...func(*aws.Config)) *world {
 	t.Helper()
-	w := &world{clock: newClock()}
-	w.sts = startSTS(t, w.clock)
+	w := &world{Clock: identitytest.NewClock()}
+	w.sts = startSTS(t, w.Clock)
 	w.source = clientaws.Source{Server: audience, Region: "eu-central-1", Now: w.Now, Credentials: w.sts.know(role())}
 	cfg := aws.Config{Name: "aws", Audience: audience, Accounts: []string{"000000000000", account}, Endpoint: w.sts.URL, Now: w.Now}
 	for _, c := range change {
@@ -437,7 +437,7 @@ func TestNoPartOfACredentialReachesErrors(t *testing.T) {
 }
 
 func TestConfigurationsThatCannotBeSafeAreRefused(t *testing.T) {
-	good := aws.Config{Name: "aws", Audience: audience, Accounts: []string{account}, Now: newClock().Now}
+	good := aws.Config{Name: "aws", Audience: audience, Accounts: []string{account}, Now: identitytest.NewClock().Now}
 	if _, err := aws.New(good); err != nil {
 		t.Fatal(err)
 	}

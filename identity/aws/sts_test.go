@@ -15,13 +15,15 @@ import (
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"github.com/daypass/daypass/identity/identitytest"
 )
 
 // sts answers as STS does, by its documentation and by recordings of its answers: it is not the real service. It checks
 // signatures by signing the request again with the official signer.
 type sts struct {
 	*httptest.Server
-	clock *clock
+	clock *identitytest.Clock
 
 	mu      sync.Mutex
 	asked   int
@@ -36,7 +38,7 @@ type identity struct {
 	account, arn, userID string
 }
 
-func startSTS(t testing.TB, c *clock) *sts {
+func startSTS(t testing.TB, c *identitytest.Clock) *sts {
 	s := &sts{clock: c, keys: map[string]identity{}}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(s.Close)
@@ -145,23 +147,3 @@ const (
 </ErrorResponse>
 `
 )
-
-// clock is a clock that tests move.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newClock() *clock { return &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)} }
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}

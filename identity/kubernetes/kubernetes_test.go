@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,24 +22,6 @@ import (
 func TestMain(m *testing.M) { os.Exit(testbed.Main(m)) }
 
 const audience = "https://daypass.example.com"
-
-// clock is a clock that tests move.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
 
 const subject = "system:serviceaccount:acme:builder"
 
@@ -65,7 +46,7 @@ func claims(now time.Time, change func(all, nested map[string]any)) map[string]a
 
 // fixture is an issuer that signs what a cluster would.
 func fixture(t *testing.T) *identitytest.Evidence {
-	c := &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	c := identitytest.NewClock()
 	issuer, err := testissuer.Start(testissuer.Options{Now: c.Now, Algorithm: "RS256"})
 	if err != nil {
 		t.Fatal(err)

@@ -14,10 +14,8 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -26,38 +24,18 @@ import (
 	"github.com/daypass/daypass/identity/mtls"
 )
 
-// clock is a clock that tests move.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newClock() *clock { return &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)} }
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 // world is an authority and a verifier that trusts it.
 type world struct {
-	*clock
+	*identitytest.Clock
 	ca       identitytest.Authority
 	verifier *mtls.Verifier
 }
 
 func newWorld(t testing.TB, change ...func(*mtls.Config)) *world {
 	t.Helper()
-	w := &world{clock: newClock()}
+	w := &world{Clock: identitytest.NewClock()}
 	w.ca = identitytest.NewAuthority(t, "Acme machines", w.Now())
-	cfg := mtls.Config{Name: "machines", CA: toPEM(w.ca.Certificate), Subject: mtls.URI, Now: w.Now}
+	cfg := mtls.Config{Name: "machines", CA: identitytest.PEM(w.ca.Certificate), Subject: mtls.URI, Now: w.Now}
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -66,14 +44,6 @@ func newWorld(t testing.TB, change ...func(*mtls.Config)) *world {
 		t.Fatal(err)
 	}
 	return w
-}
-
-func toPEM(all ...*x509.Certificate) []byte {
-	var text []byte
-	for _, c := range all {
-		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
-	}
-	return text
 }
 
 // template is that of a good leaf.
@@ -104,33 +74,12 @@ func (w *world) verify(chain ...*x509.Certificate) (identity.Principal, error) {
 	return w.verifier.VerifyCertificate(context.Background(), chain)
 }
 
-func TestMain(m *testing.M) { os.Exit(trustNothingOfTheSystem(m)) }
+func TestMain(m *testing.M) {
+	os.Exit(identitytest.MainTrusting(m, func(a identitytest.Authority) { systemAuthority = a }))
+}
 
 // systemAuthority is an authority that the system of this process trusts.
 var systemAuthority identitytest.Authority
-
-// trustNothingOfTheSystem makes the system's authorities one of ours, before the library reads them once.
-func trustNothingOfTheSystem(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "")
-	if err != nil {
-		panic(err)
-	}
-	defer os.RemoveAll(dir)
-	systemAuthority = identitytest.NewAuthority(fatal{}, "The system's", newClock().Now())
-	file := filepath.Join(dir, "roots.pem")
-	if err := os.WriteFile(file, toPEM(systemAuthority.Certificate), 0o600); err != nil {
-		panic(err)
-	}
-	os.Setenv("SSL_CERT_FILE", file) //nolint:forbidigo // the library reads it once for the process, and takes no value
-	os.Setenv("SSL_CERT_DIR", dir)   //nolint:forbidigo // the library reads it once for the process, and takes no value
-	return m.Run()
-}
-
-// fatal lets helpers run before there is a test.
-type fatal struct{ testing.TB }
-
-func (fatal) Helper()            {}
-func (fatal) Fatal(about ...any) { panic(about) }
 
 func TestTheVerifierKeepsTheContract(t *testing.T) {
 	for rule, subject := range map[mtls.Rule]string{mtls.URI: "https://acme.example/machines/press-7", mtls.DNS: "press-7.acme.example", mtls.Email: "press-7@acme.example", mtls.CommonName: "press-7"} {
@@ -255,7 +204,7 @@ func TestRejectionsSayWhy(t *testing.T) {
 
 func TestConfigurationsThatCannotBeSafeAreRefused(t *testing.T) {
 	w := newWorld(t)
-	good := mtls.Config{Name: "machines", CA: toPEM(w.ca.Certificate), Subject: mtls.CommonName, Now: w.Now}
+	good := mtls.Config{Name: "machines", CA: identitytest.PEM(w.ca.Certificate), Subject: mtls.CommonName, Now: w.Now}
 	if _, err := mtls.New(good); err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +216,7 @@ func TestConfigurationsThatCannotBeSafeAreRefused(t *testing.T) {
 		"another subject":       func(c *mtls.Config) { c.Subject = "ip" },
 		"no authorities":        func(c *mtls.Config) { c.CA = nil },
 		"authorities of text":   func(c *mtls.Config) { c.CA = []byte("x") },
-		"a client as authority": func(c *mtls.Config) { c.CA = toPEM(w.ca.Certificate, w.leaf(t, w.ca, nil)) },
+		"a client as authority": func(c *mtls.Config) { c.CA = identitytest.PEM(w.ca.Certificate, w.leaf(t, w.ca, nil)) },
 		"a key as authority": func(c *mtls.Config) {
 			c.CA = append(c.CA, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")})...)
 		},

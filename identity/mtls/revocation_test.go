@@ -132,7 +132,7 @@ func TestWithoutACurrentRevocationListNobodyCanTell(t *testing.T) {
 					ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 29}, Critical: true, Value: []byte{0x30, 0}}}}}
 			}))
 		},
-		"a certificate in its place": func(_ *testing.T, w *world, f *file) { text := toPEM(w.ca.Certificate); f.text.Store(&text) },
+		"a certificate in its place": func(_ *testing.T, w *world, f *file) { text := identitytest.PEM(w.ca.Certificate); f.text.Store(&text) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, f := newRevoking(t)

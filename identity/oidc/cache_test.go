@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/identity"
+	"github.com/daypass/daypass/identity/identitytest"
 	"github.com/daypass/daypass/identity/oidc"
 	"github.com/daypass/daypass/internal/testissuer"
 	"github.com/daypass/daypass/secret"
@@ -87,7 +88,7 @@ func TestDocumentsThatLieAreNotUsed(t *testing.T) {
 }
 
 func TestARemoteIssuerCannotPointAtOurOwnMachine(t *testing.T) {
-	c := newClock()
+	c := identitytest.NewClock()
 	for _, keysAt := range []string{"https://127.0.0.1/.well-known/jwks", "https://localhost/.well-known/jwks", "https://[::1]/.well-known/jwks", "http://127.0.0.1/.well-known/jwks"} {
 		issuer, err := testissuer.New(testissuer.Options{Now: c.Now, Algorithm: "ES256", URL: "https://issuer.example"})
 		if err != nil {
@@ -99,7 +100,7 @@ func TestARemoteIssuerCannotPointAtOurOwnMachine(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := &world{clock: c, issuer: issuer, verifier: v}
+		w := &world{Clock: c, issuer: issuer, verifier: v}
 		if _, err := w.verify(w.github()); err == nil || errors.Is(err, identity.ErrRejected) {
 			t.Errorf("%s: got %v", keysAt, err)
 		}

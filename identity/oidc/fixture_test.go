@@ -23,26 +23,6 @@ import (
 
 const audience = "https://daypass.example.com"
 
-// clock is a clock that tests move.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newClock() *clock { return &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)} }
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 // memory is a key store in memory.
 type memory struct {
 	mu  sync.Mutex
@@ -73,7 +53,7 @@ func (m *memory) PutKeys(_ context.Context, url string, jwks []byte, at time.Tim
 
 // world is an issuer that runs and a verifier that trusts it.
 type world struct {
-	*clock
+	*identitytest.Clock
 	issuer   *testissuer.Issuer
 	store    *memory
 	config   oidc.Config
@@ -82,7 +62,7 @@ type world struct {
 
 func newWorld(t testing.TB, algorithm string, change ...func(*oidc.Config)) *world {
 	t.Helper()
-	w := &world{clock: newClock(), store: &memory{}}
+	w := &world{Clock: identitytest.NewClock(), store: &memory{}}
 	w.issuer = startIssuer(t, testissuer.Options{Now: w.Now, Algorithm: algorithm})
 	client := &http.Client{Transport: &http.Transport{}}
 	t.Cleanup(client.CloseIdleConnections)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/egress"
+	"github.com/daypass/daypass/identity/identitytest"
 	"github.com/daypass/daypass/identity/oidc"
 	"github.com/daypass/daypass/internal/testbed"
 	"github.com/daypass/daypass/internal/testissuer"
@@ -66,7 +67,7 @@ func (n *notes) token(t *testing.T) oidc.Verification {
 }
 
 // named is an issuer that a name of the net leads to, as an attacker of names can move it.
-func named(t *testing.T, c *clock, dns *testbed.DNS, dialer egress.Dialer) (*testissuer.Issuer, *oidc.Verifier, *notes) {
+func named(t *testing.T, c *identitytest.Clock, dns *testbed.DNS, dialer egress.Dialer) (*testissuer.Issuer, *oidc.Verifier, *notes) {
 	t.Helper()
 	var handler http.Handler
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -93,7 +94,7 @@ func named(t *testing.T, c *clock, dns *testbed.DNS, dialer egress.Dialer) (*tes
 }
 
 func TestAnIssuerWhoseNameMovesToAMetadataServiceIsNotAskedThere(t *testing.T) {
-	c, dns := newClock(), testbed.NewDNS(t, "127.0.0.1")
+	c, dns := identitytest.NewClock(), testbed.NewDNS(t, "127.0.0.1")
 	here := egress.Dialer{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
 	issuer, v, heard := named(t, c, dns, here)
 	token := secret.New(issuer.Token(map[string]any{"aud": audience, "sub": "one"}))
@@ -118,7 +119,7 @@ func TestAnIssuerWhoseNameMovesToAMetadataServiceIsNotAskedThere(t *testing.T) {
 }
 
 func TestAnIssuerOfANameIsNotLookedForOnOurOwnMachine(t *testing.T) {
-	c, dns := newClock(), testbed.NewDNS(t, "127.0.0.1")
+	c, dns := identitytest.NewClock(), testbed.NewDNS(t, "127.0.0.1")
 	issuer, v, heard := named(t, c, dns, egress.Dialer{})
 	if _, err := v.Verify(t.Context(), secret.New(issuer.Token(map[string]any{"aud": audience, "sub": "one"}))); err == nil {
 		t.Fatal("it was accepted")
@@ -130,7 +131,7 @@ func TestAnIssuerOfANameIsNotLookedForOnOurOwnMachine(t *testing.T) {
 
 func TestKeysAreNotFetchedFromAMetadataServiceThatDiscoveryNames(t *testing.T) {
 	for _, keysAt := range []string{"https://169.254.169.254/latest/meta-data", "https://[fd00:ec2::254]/", "https://[::ffff:169.254.169.254]/", "https://0.0.0.0/"} {
-		c, dns := newClock(), testbed.NewDNS(t, "127.0.0.1")
+		c, dns := identitytest.NewClock(), testbed.NewDNS(t, "127.0.0.1")
 		issuer, v, heard := named(t, c, dns, egress.Dialer{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 		issuer.SetFaults(testissuer.Faults{KeysAt: keysAt})
 		if _, err := v.Verify(t.Context(), secret.New(issuer.Token(map[string]any{"aud": audience, "sub": "one"}))); err == nil {
@@ -143,7 +144,7 @@ func TestKeysAreNotFetchedFromAMetadataServiceThatDiscoveryNames(t *testing.T) {
 }
 
 func TestAnObserverHearsOfKeysThatWereReplacedAndOfDocumentsThatMoved(t *testing.T) {
-	c := newClock()
+	c := identitytest.NewClock()
 	issuer, err := testissuer.Start(testissuer.Options{Now: c.Now, Algorithm: "ES256"})
 	if err != nil {
 		t.Fatal(err)
@@ -190,7 +191,7 @@ func TestAnObserverHearsOfKeysThatWereReplacedAndOfDocumentsThatMoved(t *testing
 }
 
 func TestAnObserverHearsWhatATokenSaysOfTimeOnlyWhenItIsSigned(t *testing.T) {
-	c := newClock()
+	c := identitytest.NewClock()
 	issuer, err := testissuer.Start(testissuer.Options{Now: c.Now, Algorithm: "ES256"})
 	if err != nil {
 		t.Fatal(err)

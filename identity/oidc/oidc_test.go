@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/identity"
+	"github.com/daypass/daypass/identity/identitytest"
 	"github.com/daypass/daypass/identity/oidc"
 	"github.com/daypass/daypass/internal/testissuer"
 	"github.com/daypass/daypass/secret"
@@ -124,7 +125,7 @@ func TestGitHubsClaimsReachThePrincipal(t *testing.T) {
 }
 
 func TestAPrivateAuthorityIsTrustedAlone(t *testing.T) {
-	c := newClock()
+	c := identitytest.NewClock()
 	issuer := startIssuer(t, testissuer.Options{Now: c.Now, Algorithm: "ES256", TLS: true})
 	other := startIssuer(t, testissuer.Options{Now: c.Now, Algorithm: "ES256", TLS: true})
 	token := secret.New(issuer.Token(map[string]any{"sub": "s", "aud": audience}))
@@ -141,7 +142,7 @@ func TestAPrivateAuthorityIsTrustedAlone(t *testing.T) {
 }
 
 func TestConfigurationsThatCannotBeSafeAreRefused(t *testing.T) {
-	good := oidc.Config{Name: "github", URL: "https://issuer.example", Audience: audience, Now: newClock().Now}
+	good := oidc.Config{Name: "github", URL: "https://issuer.example", Audience: audience, Now: identitytest.NewClock().Now}
 	if _, err := oidc.New(good); err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -55,33 +54,12 @@ func unfitKey(t *testing.T, kind string) (identitytest.Key, map[string]any) {
 	return testKey(&testissuer.Key{ID: id, Algorithm: "RS256", Signer: private}), asJWK(t, id, private.Public())
 }
 
-func TestMain(m *testing.M) { os.Exit(trustNothingOfTheSystem(m)) }
+func TestMain(m *testing.M) {
+	os.Exit(identitytest.MainTrusting(m, func(a identitytest.Authority) { systemAuthority = a }))
+}
 
 // systemAuthority is an authority that the system of this process trusts.
 var systemAuthority identitytest.Authority
-
-// trustNothingOfTheSystem makes the system's authorities one of ours, before the library reads them once.
-func trustNothingOfTheSystem(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "")
-	if err != nil {
-		panic(err)
-	}
-	defer os.RemoveAll(dir)
-	systemAuthority = identitytest.NewAuthority(fatal{}, "The system's", newClock().Now())
-	file := filepath.Join(dir, "roots.pem")
-	if err := os.WriteFile(file, toPEM(systemAuthority.Certificate), 0o600); err != nil {
-		panic(err)
-	}
-	os.Setenv("SSL_CERT_FILE", file) //nolint:forbidigo // the library reads it once for the process, and takes no value
-	os.Setenv("SSL_CERT_DIR", dir)   //nolint:forbidigo // the library reads it once for the process, and takes no value
-	return m.Run()
-}
-
-// fatal lets helpers run before there is a test.
-type fatal struct{ testing.TB }
-
-func (fatal) Helper()            {}
-func (fatal) Fatal(about ...any) { panic(about) }
 
 // leaf is a chain of one X509-SVID that differs from a good one as said.
 func (a *authority) leaf(t testing.TB, by identitytest.Authority, change func(*x509.Certificate)) ([]*x509.Certificate, *ecdsa.PrivateKey) {
@@ -111,7 +89,7 @@ func why(t *testing.T, err error, want spiffe.Why) {
 }
 
 func TestTheSystemsAuthoritiesNeverCount(t *testing.T) {
-	a := newAuthority(t, domain, "ES256", newClock())
+	a := newAuthority(t, domain, "ES256", identitytest.NewClock())
 	v := newVerifier(t, a.web(a.endpoint(t)))
 	chain, _ := a.leaf(t, systemAuthority, nil)
 	if _, err := chain[0].Verify(x509.VerifyOptions{CurrentTime: a.Now()}); err != nil {
@@ -127,8 +105,8 @@ func TestTheSystemsAuthoritiesNeverCount(t *testing.T) {
 
 // TestGoSPIFFEAgrees has the library of SPIFFE's own project read what we accept.
 func TestGoSPIFFEAgrees(t *testing.T) {
-	c := newClock()
-	c.now = time.Now() // the library reads the clock itself
+	c := identitytest.NewClock()
+	c.Advance(time.Since(c.Now())) // the library reads the machine's clock itself
 	a := newAuthority(t, domain, "ES256", c)
 	v := newVerifier(t, a.web(a.endpoint(t)))
 	token := a.token(nil)
@@ -170,7 +148,7 @@ func TestGoSPIFFEAgrees(t *testing.T) {
 }
 
 func TestTheIdentityReachesThePrincipal(t *testing.T) {
-	a := newAuthority(t, domain, "RS256", newClock())
+	a := newAuthority(t, domain, "RS256", identitytest.NewClock())
 	v := newVerifier(t, a.web(a.endpoint(t)))
 	p, err := verify(v, a.token(map[string]any{"iss": "https://anybody.example", "team": "orders", "spiffe_id": "spiffe://evil.example/x", "path": 7, "jti": "j"}))
 	if err != nil {
@@ -195,7 +173,7 @@ func TestTheIdentityReachesThePrincipal(t *testing.T) {
 }
 
 func TestOnlyWorkloadsOfTheTrustDomainAreItsPrincipals(t *testing.T) {
-	a := newAuthority(t, domain, "ES256", newClock())
+	a := newAuthority(t, domain, "ES256", identitytest.NewClock())
 	v := newVerifier(t, a.web(a.endpoint(t)))
 	for _, subject := range []string{
 		"spiffe://other.org/acme/orders", "spiffe://example.org.evil.example/acme", "spiffe://example.org", "spiffe://example.org/",
@@ -240,7 +218,7 @@ func x509Holds(text string) bool {
 }
 
 func TestAStrangersCertificateMakesNoFetch(t *testing.T) {
-	a := newAuthority(t, domain, "ES256", newClock())
+	a := newAuthority(t, domain, "ES256", identitytest.NewClock())
 	v := newVerifier(t, a.web(a.endpoint(t)))
 	for _, change := range []func(*x509.Certificate){
 		func(c *x509.Certificate) { c.URIs = []*url.URL{{Scheme: "spiffe", Host: "other.org", Path: "/x"}} },
@@ -258,7 +236,7 @@ func TestAStrangersCertificateMakesNoFetch(t *testing.T) {
 }
 
 func TestEdDSAIsNotForJWTSVIDs(t *testing.T) {
-	a := newAuthority(t, domain, "EdDSA", newClock())
+	a := newAuthority(t, domain, "EdDSA", identitytest.NewClock())
 	v := newVerifier(t, a.web(a.endpoint(t)))
 	_, err := verify(v, a.token(nil))
 	if rejection, ok := errors.AsType[*oidc.Rejection](err); !ok || rejection.Why != oidc.WhyAlgorithm {
@@ -267,7 +245,7 @@ func TestEdDSAIsNotForJWTSVIDs(t *testing.T) {
 }
 
 func TestKeysOfOneUseAreNotTakenForTheOther(t *testing.T) {
-	a := newAuthority(t, domain, "ES256", newClock())
+	a := newAuthority(t, domain, "ES256", identitytest.NewClock())
 	server := a.endpoint(t)
 	for use, good := range map[string]bool{"jwt-svid": true, "sig": false, "x509-svid": false, "wit-svid": false, "": false} {
 		key, err := testissuer.NewKey("other", "ES256")
@@ -296,7 +274,7 @@ func TestKeysOfOneUseAreNotTakenForTheOther(t *testing.T) {
 }
 
 func TestATrustDomainIsNotAnotherOfTheSameKeys(t *testing.T) {
-	c := newClock()
+	c := identitytest.NewClock()
 	a, b := newAuthority(t, domain, "ES256", c), newAuthority(t, "other.org", "ES256", c)
 	ours, theirs := newVerifier(t, a.web(a.endpoint(t))), newVerifier(t, b.web(b.endpoint(t)))
 	token := b.token(map[string]any{"sub": "spiffe://other.org/acme"})
@@ -320,7 +298,7 @@ func TestATrustDomainIsNotAnotherOfTheSameKeys(t *testing.T) {
 }
 
 func TestAFileThatIsReplacedCountsWithinAMinute(t *testing.T) {
-	c := newClock()
+	c := identitytest.NewClock()
 	a, b := newAuthority(t, domain, "ES256", c), newAuthority(t, domain, "ES256", c)
 	var text atomic.Pointer[[]byte]
 	put := func(data []byte) { text.Store(&data) }
@@ -367,7 +345,7 @@ func TestAFileThatIsReplacedCountsWithinAMinute(t *testing.T) {
 }
 
 func TestTheRefreshHintIsFollowed(t *testing.T) {
-	c := newClock()
+	c := identitytest.NewClock()
 	a := newAuthority(t, domain, "ES256", c)
 	a.bundle.SetRefreshHint(2 * time.Minute)
 	v := newVerifier(t, a.web(a.endpoint(t)))
@@ -387,7 +365,7 @@ func TestTheRefreshHintIsFollowed(t *testing.T) {
 }
 
 func TestX509SVIDsOutliveTheirEndpointUntilTheBundleIsTooOld(t *testing.T) {
-	c := newClock()
+	c := identitytest.NewClock()
 	a := newAuthority(t, domain, "ES256", c)
 	cfg := a.web(a.endpoint(t))
 	cfg.Keys, cfg.Keep = &memory{}, 6*time.Hour
@@ -449,7 +427,7 @@ func (a *authority) server(t *testing.T, by identitytest.Authority, path string)
 }
 
 func TestAnEndpointIsKnownByItsX509SVID(t *testing.T) {
-	c := newClock()
+	c := identitytest.NewClock()
 	a := newAuthority(t, domain, "ES256", c)
 	first := a.document(t)
 	var shown atomic.Pointer[x509svid.SVID]
@@ -525,9 +503,9 @@ func (a *authority) ofTheWeb(t *testing.T) *x509svid.SVID {
 }
 
 func TestAnEndpointOfTheWebIsKnownByItsAuthority(t *testing.T) {
-	a := newAuthority(t, domain, "ES256", newClock())
+	a := newAuthority(t, domain, "ES256", identitytest.NewClock())
 	cfg := a.web(a.endpoint(t))
-	cfg.Bundle.CA = toPEM(systemAuthority.Certificate)
+	cfg.Bundle.CA = identitytest.PEM(systemAuthority.Certificate)
 	if _, err := verify(newVerifier(t, cfg), a.token(nil)); err == nil || errors.Is(err, identity.ErrRejected) {
 		t.Errorf("got %v", err)
 	}
@@ -540,7 +518,7 @@ func TestAnEndpointOfTheWebIsKnownByItsAuthority(t *testing.T) {
 func TestConfigurationsThatCannotBeSafeAreRefused(t *testing.T) {
 	file := func() ([]byte, error) { return nil, nil }
 	good := func() spiffe.Config {
-		return spiffe.Config{Name: "mesh", TrustDomain: domain, Audience: audience, Now: newClock().Now, Bundle: spiffe.Bundle{File: file}}
+		return spiffe.Config{Name: "mesh", TrustDomain: domain, Audience: audience, Now: identitytest.NewClock().Now, Bundle: spiffe.Bundle{File: file}}
 	}
 	web := spiffe.Bundle{Endpoint: "https://bundle.example/", Profile: spiffe.Web}
 	own := spiffe.Bundle{Endpoint: "https://bundle.example/", Profile: spiffe.SPIFFE, ServerID: "spiffe://example.org/bundles", File: file}

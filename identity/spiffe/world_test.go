@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -30,26 +29,6 @@ const (
 	workload = "spiffe://example.org/acme/orders"
 )
 
-// clock is a clock that tests move.
-type clock struct {
-	mu  sync.Mutex
-	now time.Time
-}
-
-func newClock() *clock { return &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)} }
-
-func (c *clock) Now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.now
-}
-
-func (c *clock) Advance(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now = c.now.Add(d)
-}
-
 // memory is a key store in memory.
 type memory struct {
 	mu   sync.Mutex
@@ -72,7 +51,7 @@ func (m *memory) PutKeys(_ context.Context, _ string, jwks []byte, at time.Time)
 
 // authority is a trust domain: its keys, and the bundle that go-spiffe writes of them.
 type authority struct {
-	*clock
+	*identitytest.Clock
 	domain spiffeid.TrustDomain
 	ca     identitytest.Authority
 
@@ -85,9 +64,9 @@ type authority struct {
 	fault  http.HandlerFunc // instead of an answer, unless nil
 }
 
-func newAuthority(t testing.TB, name, algorithm string, c *clock) *authority {
+func newAuthority(t testing.TB, name, algorithm string, c *identitytest.Clock) *authority {
 	t.Helper()
-	a := &authority{clock: c, domain: spiffeid.RequireTrustDomainFromString(name), ca: identitytest.NewAuthority(t, name, c.Now())}
+	a := &authority{Clock: c, domain: spiffeid.RequireTrustDomainFromString(name), ca: identitytest.NewAuthority(t, name, c.Now())}
 	a.bundle = spiffebundle.New(a.domain)
 	a.bundle.AddX509Authority(a.ca.Certificate)
 	a.rotate(t, algorithm)
@@ -176,15 +155,11 @@ func (a *authority) handler(t testing.TB) http.Handler {
 	})
 }
 
-func toPEM(c *x509.Certificate) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
-}
-
 // web is a configuration whose bundle comes from a server by the profile https_web.
 func (a *authority) web(server *httptest.Server) spiffe.Config {
 	return spiffe.Config{
 		Name: "mesh", TrustDomain: a.domain.Name(), Audience: audience, Now: a.Now, MaxAge: 2 * time.Hour,
-		Bundle: spiffe.Bundle{Endpoint: server.URL + "/bundle", Profile: spiffe.Web, CA: toPEM(server.Certificate())},
+		Bundle: spiffe.Bundle{Endpoint: server.URL + "/bundle", Profile: spiffe.Web, CA: identitytest.PEM(server.Certificate())},
 	}
 }
 
@@ -230,7 +205,7 @@ func testKey(k *testissuer.Key) identitytest.Key {
 }
 
 func fixture(t *testing.T, algorithm string) *identitytest.Fixture {
-	c := newClock()
+	c := identitytest.NewClock()
 	a := newAuthority(t, domain, algorithm, c)
 	cfg := a.web(a.endpoint(t))
 	cfg.Keys = &memory{}
@@ -286,7 +261,7 @@ func TestJWTSVIDsKeepTheContract(t *testing.T) {
 
 func TestX509SVIDsKeepTheContract(t *testing.T) {
 	identitytest.RunCertificates(t, func(t *testing.T) *identitytest.Certificates {
-		c := newClock()
+		c := identitytest.NewClock()
 		a := newAuthority(t, domain, "ES256", c)
 		return &identitytest.Certificates{
 			Verifier: newVerifier(t, a.web(a.endpoint(t))), Name: "mesh", URL: "spiffe://example.org", Subject: workload,
