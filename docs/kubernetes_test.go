@@ -16,14 +16,14 @@ func TestReferenceOfKubernetes(t *testing.T) {
 	page.WriteString("The sections `kubernetes` of [issuers, targets and roles](access-files.md). [How to use them](../howto/kubernetes.md).\n\n" +
 		"A credential of this type has `token` and `kubeconfig`, which are secret, and `server`, `ca`, `namespace`, `username`, `expires_at` and `record`, the name of\n" +
 		"the lease's record in the cluster. A token lives as long as the lease was given, ten minutes at least, and is not renewed: acquire another.\n")
-	issuer := structs(t, "../identity/kubernetes/settings.go")
+	issuer := structs(t, "../internal/kind/issuer_kubernetes.go")
 	target := structs(t, "../target/kubernetes/settings.go")
 	maps.Copy(target, structs(t, "../target/kubernetes/rights.go"))
 	for _, part := range []struct {
 		title, path, typeName string
 		sections              map[string][]field
 	}{
-		{"Issuer", "kubernetes.", "Settings", issuer}, {"The connection of an issuer", "kubernetes.api.", "API", issuer},
+		{"Issuer", "kubernetes.", "KubernetesIssuer", issuer}, {"The connection of an issuer", "kubernetes.api.", "KubernetesAPI", issuer},
 		{"Target", "kubernetes.", "Settings", target}, {"Client", "client.", "Client", target}, {"Role", "kubernetes.", "Rights", target},
 		{"An account that exists", "kubernetes.service_account.", "ServiceAccount", target},
 		{"An account per lease", "kubernetes.per_lease.", "PerLease", target}, {"Bindings", "kubernetes.per_lease.bind[].", "Bind", target},
@@ -31,7 +31,7 @@ func TestReferenceOfKubernetes(t *testing.T) {
 		fmt.Fprintf(&page, "\n## %s\n\n| Field | Means |\n|---|---|\n", part.title)
 		for _, f := range part.sections[part.typeName] {
 			name := f.name
-			if f.typeName == "File" {
+			if f.typeName == "File" || f.typeName == "FileName" {
 				name += ".file"
 			}
 			fmt.Fprintf(&page, "| `%s%s` | %s |\n", part.path, name, f.text)

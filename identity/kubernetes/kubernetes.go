@@ -22,6 +22,9 @@ import (
 	"github.com/daypass/daypass/secret"
 )
 
+// Kind is the name of this kind of issuer in access files.
+const Kind = "kubernetes"
+
 // Config is one cluster.
 type Config struct {
 	Name     string            // in the access configuration

@@ -64,6 +64,11 @@ func (k Issuer) Fingerprint(i access.Issuer, dir secretdir.Dir) (string, error) 
 	return fingerprint(files, dir, i.Name, i.Kind, i.URL, i.Preset, i.OIDC, i.Settings)
 }
 
+// FileName refers to a file below secrets_dir.
+type FileName struct {
+	File string `yaml:"file" json:"file,omitempty"`
+}
+
 // readIssuer reads the section of an issuer back from the form in which the configuration keeps it.
 func readIssuer[S any](i access.Issuer) (S, error) {
 	return read[S](i.Settings, "settings of issuer", i.Name)

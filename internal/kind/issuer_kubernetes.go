@@ -3,9 +3,12 @@ package kind
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/daypass/daypass/identity/kubernetes"
@@ -14,13 +17,78 @@ import (
 	"github.com/daypass/daypass/internal/kube"
 	"github.com/daypass/daypass/internal/secretdir"
 	"github.com/daypass/daypass/secret"
-	target "github.com/daypass/daypass/target/kubernetes"
+	"github.com/daypass/daypass/target"
+	kubetarget "github.com/daypass/daypass/target/kubernetes"
 )
+
+// KubernetesIssuer is the `kubernetes:` section of an issuer.
+type KubernetesIssuer struct {
+	// Issuer is what the cluster calls itself in its tokens, byte for byte: --service-account-issuer of its API server.
+	// `kubectl get --raw /.well-known/openid-configuration` shows it.
+	Issuer string `yaml:"url" json:"url"`
+	// Audience is what tokens for us carry; the server's own URL unless given.
+	Audience string `yaml:"audience" json:"audience,omitempty"`
+	// CA names the file with the certificates (PEM) that verify the issuer's URL, where its keys are fetched there;
+	// absent means the system's.
+	CA FileName `yaml:"ca" json:"ca,omitzero"`
+	// API connects to the cluster: keys are then fetched from it, wherever the issuer's URL leads, and it is asked about
+	// each token, so that those of deleted pods and accounts are refused at once.
+	API *KubernetesAPI `yaml:"api" json:"api,omitempty"`
+}
+
+// KubernetesAPI is how the cluster's API server is reached.
+type KubernetesAPI struct {
+	// URL is https://host:port of the API server.
+	URL string `yaml:"url" json:"url,omitempty"`
+	// CA names the file with the certificates (PEM) that verify the server; absent means the system's.
+	CA FileName `yaml:"ca" json:"ca,omitzero"`
+	// Token names the file below secrets_dir with a bearer token of an account that may create tokenreviews. It is read
+	// again for each request.
+	Token FileName `yaml:"token" json:"token,omitzero"`
+	// InCluster says that Daypass runs in a pod of this cluster and uses the account of its pod. Nothing else is given
+	// then.
+	InCluster bool `yaml:"in_cluster" json:"in_cluster,omitempty"`
+}
+
+// URL implements what package access asks of settings.
+func (s KubernetesIssuer) URL(string) string { return s.Issuer }
+
+// Validate returns every mistake, each a [target.FieldError].
+func (s KubernetesIssuer) Validate() error {
+	var errs []error
+	u, err := url.Parse(s.Issuer)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || strings.Contains(s.Issuer, "#") {
+		errs = append(errs, target.Wrong("url", "want the https URL that the cluster's tokens have as iss"))
+	}
+	if len(s.Audience) > 512 {
+		errs = append(errs, target.Wrong("audience", "has more than 512 bytes"))
+	}
+	if s.API == nil {
+		return errors.Join(errs...)
+	}
+	if s.CA.File != "" {
+		errs = append(errs, target.Wrong("ca", "is for keys at the issuer's URL; with api they come from there"))
+	}
+	a := s.API
+	switch {
+	case a.InCluster && (a.URL != "" || a.CA.File != "" || a.Token.File != ""):
+		errs = append(errs, target.Wrong("api.in_cluster", "a pod's own account goes to its own cluster; remove url, ca and token"))
+	case a.InCluster:
+	default:
+		if err := kube.CheckURL(a.URL); err != nil {
+			errs = append(errs, target.Wrong("api.url", "%v", err))
+		}
+		if a.Token.File == "" {
+			errs = append(errs, target.Wrong("api.token", "want token: {file: …} or in_cluster: true"))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // kubernetesIssuers is the kind of issuers that are Kubernetes clusters.
 func kubernetesIssuers() Issuer {
 	return Issuer{
-		IssuerKind: access.IssuerKind{Settings: decode[kubernetes.Settings], Vocabulary: kubernetes.Kind},
+		IssuerKind: access.IssuerKind{Settings: decode[KubernetesIssuer], Vocabulary: kubernetes.Kind},
 		open:       openKubernetesIssuer,
 		files:      kubernetesIssuerFiles,
 	}
@@ -29,7 +97,7 @@ func kubernetesIssuers() Issuer {
 // kubernetesIssuerFiles are the certificates. The token is read again for each request, so that one that was replaced
 // makes no new issuer.
 func kubernetesIssuerFiles(issuer access.Issuer) (named []reference, err error) {
-	settings, err := readIssuer[kubernetes.Settings](issuer)
+	settings, err := readIssuer[KubernetesIssuer](issuer)
 	if settings.CA.File != "" {
 		named = append(named, reference{settings.CA.File, true})
 	}
@@ -44,7 +112,7 @@ const reviewRelied = time.Minute
 
 func openKubernetesIssuer(order IssuerOrder) (OpenIssuer, error) {
 	issuer := order.Config
-	settings, err := readIssuer[kubernetes.Settings](issuer)
+	settings, err := readIssuer[KubernetesIssuer](issuer)
 	if err != nil {
 		return OpenIssuer{}, err
 	}
@@ -85,7 +153,7 @@ func connectCluster(s secretdir.Dir, url, ca, token string, inCluster bool) (*ku
 	var err error
 	switch {
 	case inCluster:
-		cfg.URL = target.InClusterURL
+		cfg.URL = kubetarget.InClusterURL
 		cfg.CA, err = podFile("ca.crt")
 	case ca != "":
 		cfg.CA, err = s.Certificates(ca)
@@ -108,7 +176,7 @@ func clusterToken(s secretdir.Dir, name string, inCluster bool) func() (secret.T
 }
 
 func podFile(name string) ([]byte, error) {
-	text, err := os.ReadFile(filepath.Join(target.InClusterDir, name))
+	text, err := os.ReadFile(filepath.Join(kubetarget.InClusterDir, name))
 	if err != nil {
 		return nil, fmt.Errorf("in_cluster is for a Daypass that runs in a pod of the cluster: %w", err)
 	}

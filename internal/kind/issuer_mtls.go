@@ -24,11 +24,6 @@ type MTLSIssuer struct {
 	ID string `yaml:"id" json:"id,omitempty"`
 }
 
-// FileName refers to a file below secrets_dir.
-type FileName struct {
-	File string `yaml:"file" json:"file,omitempty"`
-}
-
 // Validate returns what keeps the section from being used.
 func (s MTLSIssuer) Validate() error {
 	if s.CA.File == "" {
