@@ -45,20 +45,21 @@ type Acquired struct {
 
 // Lease is a lease as the API shows it.
 type Lease struct {
-	ID             string `json:"id" doc:"20 characters of lowercase base32"`
-	Role           string `json:"role"`
-	Target         string `json:"target"`
-	Principal      string `json:"principal" doc:"issuer name, colon, subject"`
-	State          string `json:"state" enum:"pending,active,revoking,revoked"`
-	Reason         string `json:"reason,omitempty" doc:"why it ended"`
-	CreatedAt      Time   `json:"created_at"`
-	ExpiresAt      Time   `json:"expires_at"`
-	RenewableUntil Time   `json:"renewable_until"`
-	Revocation     string `json:"revocation" enum:"instant,assisted,bounded"`
-	RevokedAt      *Time  `json:"revoked_at,omitempty" doc:"when the target proved the credential's death"`
-	DecisionID     string `json:"decision_id,omitempty"`
-	RunID          string `json:"run,omitempty" doc:"the run of the workload that holds it, where its platform names one"`
-	Share          string `json:"share,omitempty" enum:"run" doc:"its role lets what one run runs use one lease together; absent: it does not"`
+	ID             string   `json:"id" doc:"20 characters of lowercase base32"`
+	Role           string   `json:"role"`
+	Target         string   `json:"target"`
+	Principal      string   `json:"principal" doc:"issuer name, colon, subject"`
+	Actors         []string `json:"actors,omitempty" doc:"who acts for the principal, as a principal is written, the one that does so now first; an issuer that is not configured is named by its URL"`
+	State          string   `json:"state" enum:"pending,active,revoking,revoked"`
+	Reason         string   `json:"reason,omitempty" doc:"why it ended"`
+	CreatedAt      Time     `json:"created_at"`
+	ExpiresAt      Time     `json:"expires_at"`
+	RenewableUntil Time     `json:"renewable_until"`
+	Revocation     string   `json:"revocation" enum:"instant,assisted,bounded"`
+	RevokedAt      *Time    `json:"revoked_at,omitempty" doc:"when the target proved the credential's death"`
+	DecisionID     string   `json:"decision_id,omitempty"`
+	RunID          string   `json:"run,omitempty" doc:"the run of the workload that holds it, where its platform names one"`
+	Share          string   `json:"share,omitempty" enum:"run" doc:"its role lets what one run runs use one lease together; absent: it does not"`
 }
 
 // ShareRun is the Share of a lease that what one run runs may use together.
@@ -141,6 +142,7 @@ type Decision struct {
 	At        Time            `json:"at"`
 	Revision  string          `json:"revision"`
 	Principal string          `json:"principal"`
+	Actors    []string        `json:"actors,omitempty" doc:"who acts for the principal, as in a lease"`
 	Action    string          `json:"action"`
 	Resource  string          `json:"resource"`
 	Outcome   string          `json:"outcome" enum:"allow,deny"`

@@ -112,7 +112,7 @@ func (a *app) listLeases(leases []api.Lease) {
 // showLease prints one in full.
 func (a *app) showLease(l api.Lease) {
 	a.facts(fact{"lease", l.ID}, fact{"state", mood(l.State)}, fact{"reason", clean(l.Reason)}, fact{"role", clean(l.Role)},
-		fact{"target", clean(l.Target)}, fact{"principal", clean(l.Principal)}, fact{"run", clean(l.RunID)},
+		fact{"target", clean(l.Target)}, fact{"principal", clean(l.Principal)}, fact{"acting", clean(strings.Join(l.Actors, ", "))}, fact{"run", clean(l.RunID)},
 		fact{"created", a.stamp(l.CreatedAt)}, fact{"expires", a.stamp(l.ExpiresAt)},
 		fact{"renewable until", a.stamp(l.RenewableUntil)}, fact{"revoked", a.stampOf(l.RevokedAt)},
 		fact{"revocation", l.Revocation}, fact{"decision", l.DecisionID})
@@ -284,7 +284,7 @@ func (a *app) showDecision(d api.Decision) {
 		times = fmt.Sprintf("stands for %d equal ones", d.Count)
 	}
 	a.facts(fact{"decision", d.ID}, fact{"outcome", mood(d.Outcome)}, fact{"count", times}, fact{"at", a.stamp(d.At)},
-		fact{"principal", clean(d.Principal)}, fact{"action", clean(d.Action)}, fact{"resource", clean(d.Resource)},
+		fact{"principal", clean(d.Principal)}, fact{"acting", clean(strings.Join(d.Actors, ", "))}, fact{"action", clean(d.Action)}, fact{"resource", clean(d.Resource)},
 		fact{"lease", d.Lease}, fact{"revision", clean(d.Revision)})
 	if len(d.Reasons) > 0 {
 		var rows [][]string

@@ -75,6 +75,8 @@ type View struct {
 	Access   *access.Config
 	Policy   *policy.Engine
 	Verifier Verifier // of all issuers of the revision
+
+	left map[string]bool // the URLs of issuers that left, with this revision or before; set before it serves
 }
 
 // Verifier checks evidence of every kind.
@@ -87,8 +89,14 @@ type Verifier interface {
 }
 
 // recognise returns the principal under the name that this view has for its issuer, and false when it has none: names
-// move between issuers, URLs do not.
+// move between issuers, URLs do not. An issuer that left takes those along who act for others; one that never was here
+// is vouched for by the principal's own.
 func (v *View) recognise(p identity.Principal) (identity.Principal, bool) {
+	for _, actor := range accesstoken.Actors(p) {
+		if v.left[actor.IssuerURL] {
+			return p, false
+		}
+	}
 	if issuer, ok := v.Access.Issuers[p.Issuer]; ok && issuer.URL == p.IssuerURL {
 		return p, true
 	}
@@ -99,6 +107,16 @@ func (v *View) recognise(p identity.Principal) (identity.Principal, bool) {
 		}
 	}
 	return p, false
+}
+
+// NameOf returns the name that an issuer with this URL has in the view, and the URL where it has none.
+func (v *View) NameOf(url string) string {
+	for _, issuer := range v.Access.Issuers {
+		if issuer.URL == url {
+			return issuer.Name
+		}
+	}
+	return url
 }
 
 // Broker serves workloads and administrators. Its methods may be called concurrently.

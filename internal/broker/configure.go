@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/daypass/daypass/internal/access"
@@ -153,12 +154,15 @@ func (b *Broker) serve(ctx context.Context, view *View) ([]string, error) {
 		return notes, err
 	}
 	notes = append(notes, b.openNotes(view)...)
-	before := b.view.Swap(view)
+	before := b.View()
+	view.left, err = b.issuersLeft(ctx, before, view)
+	b.view.Store(view)
 	signal(b.activated)
-	withdrawn, err := b.withdrawn(ctx, before, view)
-	for _, url := range withdrawn {
-		notes = append(notes, fmt.Sprintf("issuer %s left: its leases end", url))
-		go b.endIssuer(context.WithoutCancel(ctx), url)
+	for url := range view.left {
+		if before == nil || !before.left[url] {
+			notes = append(notes, fmt.Sprintf("issuer %s left: its leases end", url))
+			go b.endIssuer(context.WithoutCancel(ctx), url)
+		}
 	}
 	return notes, err
 }
@@ -218,23 +222,20 @@ func (b *Broker) lockView(ctx context.Context) error {
 
 func (b *Broker) unlockView() { <-b.changing }
 
-// withdrawn returns the URLs of issuers whose leases must end: those that left with this change, and after a
+// issuersLeft returns the URLs of issuers whose leases must end: those that left with this change or before, and after a
 // start those of earlier revisions, since the process may have died before it ended them.
-func (b *Broker) withdrawn(ctx context.Context, before, after *View) ([]string, error) {
-	earlier := map[string]bool{}
+func (b *Broker) issuersLeft(ctx context.Context, before, after *View) (left map[string]bool, err error) {
+	left = map[string]bool{}
 	if before != nil {
-		collectIssuers(earlier, before.Access)
-	} else if err := b.earlierIssuers(ctx, earlier); err != nil {
-		return nil, err
+		maps.Copy(left, before.left)
+		collectIssuers(left, before.Access)
+	} else {
+		err = b.earlierIssuers(ctx, left)
 	}
 	for _, issuer := range after.Access.Issuers {
-		delete(earlier, issuer.URL)
+		delete(left, issuer.URL)
 	}
-	var urls []string
-	for url := range earlier {
-		urls = append(urls, url)
-	}
-	return urls, nil
+	return left, err
 }
 
 func collectIssuers(into map[string]bool, cfg *access.Config) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/internal/accesstoken"
+	"github.com/daypass/daypass/internal/delegation"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/secret"
@@ -87,6 +88,10 @@ func (b *Broker) identify(ctx context.Context, view *View, evidence Evidence) (p
 		refusal := fault.Wrap(fault.IssuerUnavailable, op, "the "+what+"'s issuer gave no keys to judge it by", err)
 		refusal.RetryAfter = issuerRetry
 		return p, nil, refusal
+	}
+	if err := delegation.Check(p.Claims); err != nil {
+		b.figures.rejected.Inc()
+		return p, nil, fault.New(fault.Unauthenticated, op, err.Error())
 	}
 	dues, err = b.onceOnly(view, p)
 	return p, append(dues, membership(p)...), err

@@ -84,6 +84,10 @@ func (b *Broker) draftLock(who actor, request LockRequest) (store.Lock, error) {
 	issuer := request.Issuer
 	if request.Principal != "" {
 		name, subject, ok := strings.Cut(request.Principal, ":")
+		if strings.Contains(issuer, "://") { // one that is not configured, such as that of somebody who acts
+			name = issuer
+			subject, ok = strings.CutPrefix(request.Principal, issuer+":")
+		}
 		if !ok || subject == "" {
 			return lock, fault.New(fault.Invalid, op, `a principal is written as issuer name, colon, subject, such as "github:repo:acme/orders:ref:refs/heads/main"`)
 		}

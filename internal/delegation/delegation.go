@@ -15,8 +15,12 @@ const (
 	mayActClaim = "may_act"
 )
 
-// Most is how many actors a chain may have. Evidence with more is refused.
-const Most = 4
+// Bounds of a chain. Evidence that passes them is refused.
+const (
+	Most        = 4   // actors
+	mostIssuer  = 512 // bytes of an issuer's URL, as in access files
+	mostSubject = 255 // bytes of a subject, as of any principal
+)
 
 // Actor is one that acts for a principal.
 type Actor struct {
@@ -28,6 +32,7 @@ type Actor struct {
 var (
 	ErrMayNot  = errors.New("the subject token does not name the actor in may_act (RFC 8693 §4.4)")
 	ErrTooMany = errors.New("the chain of actors is too long (RFC 8693 §4.1)")
+	ErrTooLong = errors.New("the name of an actor is too long (RFC 8693 §4.1)")
 )
 
 // Chain returns who acts for a principal with these claims, the one that does so now first. An actor whose claim names
@@ -46,10 +51,16 @@ func Chain(claims map[string]any, issuerURL string) (chain []Actor) {
 	return chain
 }
 
-// Check refuses claims with more actors than there may be.
+// Check refuses claims with more actors than there may be, or with names that are longer.
 func Check(claims map[string]any) error {
-	if len(Chain(claims, "")) > Most {
+	chain := Chain(claims, "")
+	if len(chain) > Most {
 		return ErrTooMany
+	}
+	for _, actor := range chain {
+		if len(actor.IssuerURL) > mostIssuer || len(actor.Subject) > mostSubject {
+			return ErrTooLong
+		}
 	}
 	return nil
 }

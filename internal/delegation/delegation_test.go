@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/daypass/daypass/internal/delegation"
@@ -32,6 +33,22 @@ func TestAChainOfActorsIsBounded(t *testing.T) {
 		claims = next
 		if chain := delegation.Chain(claims, ci); len(chain) != n+1 || chain[0] != actor || chain[n].Subject != "actor-0" {
 			t.Fatalf("actor %d: %v", n, chain)
+		}
+	}
+}
+
+func TestLongNamesAreRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		issuer, subject int
+		want            error
+	}{
+		"as long as may be": {512, 255, nil},
+		"a longer subject":  {512, 256, delegation.ErrTooLong},
+		"a longer issuer":   {513, 255, delegation.ErrTooLong},
+	} {
+		act := map[string]any{"sub": "a", "act": map[string]any{"iss": strings.Repeat("i", c.issuer), "sub": strings.Repeat("s", c.subject)}}
+		if err := delegation.Check(map[string]any{"act": act}); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -101,5 +101,5 @@ func (c *call) decision(none) (api.Decision, error) {
 	if err != nil {
 		return api.Decision{}, err
 	}
-	return wireDecision(d)
+	return wireDecision(d, c.edge.Broker.View())
 }

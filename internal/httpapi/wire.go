@@ -10,6 +10,8 @@ import (
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/accesstoken"
 	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/delegation"
+	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/store"
 )
 
@@ -56,6 +58,7 @@ func wireLease(l store.Lease, view *broker.View) api.Lease {
 		Role:           l.Role,
 		Target:         l.Target,
 		Principal:      l.Issuer + ":" + l.Subject,
+		Actors:         actorNames(l.Actors(), view),
 		State:          string(l.State),
 		Reason:         string(l.Reason),
 		CreatedAt:      api.At(l.CreatedAt),
@@ -67,6 +70,18 @@ func wireLease(l store.Lease, view *broker.View) api.Lease {
 		RunID:          l.Run,
 		Share:          string(roleShare(view, l.Role)),
 	}
+}
+
+// actorNames names who acts, by the names that their issuers have now.
+func actorNames(chain []delegation.Actor, view *broker.View) (names []string) {
+	for _, actor := range chain {
+		issuer := actor.IssuerURL
+		if view != nil {
+			issuer = view.NameOf(issuer)
+		}
+		names = append(names, issuer+":"+actor.Subject)
+	}
+	return names
 }
 
 // roleShare is what a role says of sharing; a role that is gone says nothing.
@@ -109,7 +124,7 @@ func wireLock(k store.Lock) api.Lock {
 	}
 }
 
-func wireDecision(d store.Decision) (api.Decision, error) {
+func wireDecision(d store.Decision, view *broker.View) (api.Decision, error) {
 	out := api.Decision{
 		ID:        d.ID,
 		At:        api.At(d.At),
@@ -124,6 +139,8 @@ func wireDecision(d store.Decision) (api.Decision, error) {
 	}
 	if len(d.Input) == 0 {
 		out.Input = json.RawMessage("null")
+	} else if asked, err := policy.Recall(d.Input); err == nil {
+		out.Actors = actorNames(delegation.Chain(asked.Principal.Claims, asked.Principal.IssuerURL), view)
 	}
 	return out, json.Unmarshal(d.Reasons, &out.Reasons)
 }
