@@ -172,6 +172,8 @@ type Revision struct {
 	Active      bool     `json:"active"`
 	ActivatedAt *Time    `json:"activated_at,omitempty"`
 	Notes       []string `json:"notes,omitempty" doc:"what the activation leaves behind, such as targets that drain"`
+
+	Findings []AccessFinding `json:"findings,omitempty" doc:"what is wider in the files than it need be; told when a revision is made active"`
 }
 
 // Page is one page of a list.

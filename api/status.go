@@ -102,6 +102,27 @@ type Finding struct {
 type AccessCheck struct {
 	Revision string    `json:"revision,omitempty" doc:"the content hash that these files would have"`
 	Errors   []Mistake `json:"errors,omitempty"`
+
+	Findings []AccessFinding `json:"findings,omitempty" doc:"what is wider than it need be, in files without mistakes"`
+}
+
+// AccessFinding is one thing that is wider in access files than it need be. It stops nobody.
+type AccessFinding struct {
+	Rule     string `json:"rule" doc:"see the reference of lint rules"`
+	Severity string `json:"severity" enum:"note,warning,problem"`
+	File     string `json:"file"`
+	Line     int    `json:"line,omitempty" doc:"from 1"`
+	Column   int    `json:"column,omitempty" doc:"from 1"`
+	Message  string `json:"message" doc:"why it matters"`
+	Hint     string `json:"hint,omitempty" doc:"what to write"`
+	Excerpt  string `json:"excerpt,omitempty" doc:"the line itself"`
+	Accepted string `json:"accepted,omitempty" doc:"the reason that the policy gives for it"`
+	Strict   bool   `json:"strict,omitempty" doc:"a strict check fails on it: it is no note, and nobody accepted it"`
+}
+
+// Mistake is the place of a finding, and what is said of it.
+func (f AccessFinding) Mistake() Mistake {
+	return Mistake{File: f.File, Line: f.Line, Column: f.Column, Message: f.Message, Hint: f.Hint, Excerpt: f.Excerpt}
 }
 
 // Mistake is one thing wrong in an access file.

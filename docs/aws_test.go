@@ -47,7 +47,7 @@ func TestTheHowToOfAWSIsRight(t *testing.T) {
 	if len(files) != 4 {
 		t.Errorf("it shows %d access files, want 4", len(files))
 	}
-	if _, err := inspection.Check(files, nil); err != nil {
+	if _, err := inspection.Check(files, inspection.Server{}); err != nil {
 		t.Error(err)
 	}
 	for _, role := range []string{"read-orders", "backup"} {

@@ -31,7 +31,7 @@ func TestTheHowTosOfEvidenceAreRight(t *testing.T) {
 		if len(files) < 3 {
 			t.Errorf("%s shows no access files", name)
 		}
-		if _, err := inspection.Check(files, nil); err != nil {
+		if _, err := inspection.Check(files, inspection.Server{}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		found, err := inspection.Lint(files)

@@ -57,7 +57,7 @@ func TestTheHowToOfKubernetesIsRight(t *testing.T) {
 	if len(files) < 4 {
 		t.Error("it shows no access files")
 	}
-	if _, err := inspection.Check(files, nil); err != nil {
+	if _, err := inspection.Check(files, inspection.Server{}); err != nil {
 		t.Error(err)
 	}
 	found, err := inspection.Lint(files)

@@ -152,7 +152,7 @@ func TestTheHowTosOfPlatformsAreRight(t *testing.T) {
 			files["role.yaml"] = "kind: Target\nname: orders-db\npostgres: {url: \"postgres://daypass@db.example.com/orders?sslmode=verify-full\", password: {file: orders-db}}\n" +
 				"---\nkind: Role\nname: orders-readonly\ntarget: orders-db\npostgres: {in_role: [readers]}\n"
 		}
-		if _, err := inspection.Check(files, nil); err != nil {
+		if _, err := inspection.Check(files, inspection.Server{}); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}

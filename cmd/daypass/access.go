@@ -55,7 +55,7 @@ daypass apply ./access --if-match 4c1f09ab`,
 			if err != nil {
 				return stale(err, ifMatch)
 			}
-			a.tellFindings(args[0], files)
+			a.tellFindings(args[0], revision.Findings)
 			return a.show(revision, func() { a.tellRevision(revision) })
 		},
 	}

@@ -8,9 +8,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/inspection"
 	"github.com/daypass/daypass/internal/source"
+	"github.com/daypass/daypass/internal/trust"
 )
 
 // sorting is how access files are looked at without a server.
@@ -25,18 +27,22 @@ func (s *sorting) addTo(a *app, c *cobra.Command) {
 	c.Flags().StringSliceVar(&s.timeZones, "time-zone", nil, "a time `zone` that policies may ask for; may be repeated; those of the configuration unless given")
 }
 
-// zones are the time zones that policies may ask for: those given, else those of the server's configuration. That
-// one is not needed to check access files, so only a file that was named has to be there.
-func (s *sorting) zones(c *cobra.Command) ([]string, error) {
-	if len(s.timeZones) > 0 {
-		return s.timeZones, nil
+// of is what counts of the server's configuration, with the time zones that were given in place of its own. It is not needed
+// to check access files, so only a file that was named has to be there.
+func (s *sorting) of(c *cobra.Command) (inspection.Server, error) {
+	named := c.Flags().Changed("config")
+	if len(s.timeZones) > 0 && !named {
+		return inspection.Server{TimeZones: s.timeZones}, nil
 	}
 	cfg, err := config.Load(s.config)
-	absent := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)
-	if absent && !c.Flags().Changed("config") {
-		return nil, nil
+	if absent := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission); absent && !named {
+		return inspection.Server{}, nil
 	}
-	return cfg.TimeZones, err
+	of := inspection.Server{TimeZones: cfg.TimeZones, RequiresConditions: cfg.Conditions == broker.ConditionsRequire}
+	if len(s.timeZones) > 0 {
+		of.TimeZones = s.timeZones
+	}
+	return of, err
 }
 
 // check finds the mistakes in access files: here, or at a server that was named on the command line.
@@ -44,15 +50,15 @@ func (a *app) check(c *cobra.Command, s *sorting, files map[string]string) (api.
 	if a.server != "" || a.socket != "" {
 		return a.checkThere(c.Context(), files)
 	}
-	zones, err := s.zones(c)
+	of, err := s.of(c)
 	if err != nil {
 		return api.AccessCheck{}, err
 	}
-	checked, err := inspection.Check(files, zones)
+	checked, err := inspection.Check(files, of)
 	if wrong, ok := errors.AsType[source.Errors](err); ok {
 		return api.AccessCheck{Errors: mistakes(wrong)}, nil
 	}
-	return api.AccessCheck{Revision: checked.Revision}, err
+	return api.AccessCheck{Revision: checked.Revision, Findings: trust.Wire(checked.Findings)}, err
 }
 
 // checkThere has a server find the mistakes: it also looks for the files that access files refer to.
@@ -101,7 +107,7 @@ daypass check ./access --output json`,
 			if len(check.Errors) > 0 {
 				return a.reportMistakes(args[0], check)
 			}
-			return a.reportFindings(args[0], files, check, strict)
+			return a.reportFindings(args[0], check, strict)
 		},
 	}
 	s.addTo(a, c)
@@ -142,11 +148,11 @@ func (a *app) schema(c *cobra.Command, s *sorting, args []string) (string, error
 	if err != nil {
 		return "", err
 	}
-	zones, err := s.zones(c)
+	of, err := s.of(c)
 	if err != nil {
 		return "", err
 	}
-	checked, err := inspection.Check(files, zones)
+	checked, err := inspection.Check(files, of)
 	if wrong, ok := errors.AsType[source.Errors](err); ok {
 		return "", a.reportMistakes(args[0], api.AccessCheck{Errors: mistakes(wrong)})
 	}

@@ -2,8 +2,6 @@ package broker
 
 import (
 	"fmt"
-
-	"github.com/daypass/daypass/internal/source"
 )
 
 // What is said of policies that permit acquire without a condition.
@@ -19,13 +17,7 @@ func (b *Broker) checkConditions(view *View) error {
 	if b.conditions != ConditionsRequire {
 		return nil
 	}
-	var wrong source.Errors
-	for _, open := range view.Policy.Unconditional() {
-		required := *open
-		required.Message += ", and this server requires one"
-		wrong = append(wrong, &required)
-	}
-	return wrong.Err()
+	return view.Policy.RequireConditions()
 }
 
 // openNotes names the policies without conditions, for the operator.

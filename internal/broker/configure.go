@@ -18,6 +18,7 @@ import (
 type Applied struct {
 	Revision store.Revision
 	Notes    []string
+	Access   *access.Config // what it says
 }
 
 // Load makes the store's active revision serve. It is called once, before the broker serves.
@@ -29,16 +30,16 @@ func (b *Broker) Load(ctx context.Context) error {
 	return err
 }
 
-// CheckAccess validates files and activates nothing. The mistakes come back as they are.
-func (b *Broker) CheckAccess(ctx context.Context, c Caller, files access.Files) error {
+// CheckAccess validates files, activates nothing, and returns what they say. The mistakes come back as they are.
+func (b *Broker) CheckAccess(ctx context.Context, c Caller, files access.Files) (*access.Config, error) {
 	if _, err := b.administer(ctx, c, policy.Configure); err != nil {
-		return err
+		return nil, err
 	}
 	view, err := b.builder.Build(ctx, "", files)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return b.checkConditions(view)
+	return view.Access, b.checkConditions(view)
 }
 
 // Apply validates files, keeps them as a revision and activates it. When expected is not empty, the revision
@@ -144,7 +145,7 @@ func (b *Broker) activateRevision(ctx context.Context, who actor, view *View, fr
 	// The revision is active: it must serve, whether or not the administrator still listens.
 	notes, err := b.serve(context.WithoutCancel(ctx), view)
 	b.logOf(who.origin).Info("an access revision was activated", "revision", view.Revision, "by", who.name, "notes", notes)
-	return Applied{Revision: done, Notes: notes}, err
+	return Applied{Revision: done, Notes: notes, Access: view.Access}, err
 }
 
 // serve puts a view that the store calls active to work. The caller holds the view lock.

@@ -1,15 +1,19 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/source"
+	"github.com/daypass/daypass/internal/trust"
 )
 
 func accessRoutes() []route {
@@ -64,7 +68,25 @@ func (c *call) applyAccess(in api.AccessRequest) (api.Revision, error) {
 	if err != nil {
 		return api.Revision{}, refuseMistakes(op, err)
 	}
-	return wireRevision(applied.Revision, applied.Revision.ID, applied.Notes), nil
+	return wireApplied(applied)
+}
+
+// wireApplied tells of a revision that was made active, and what is wider in its files than it need be.
+func wireApplied(applied broker.Applied) (api.Revision, error) {
+	out := wireRevision(applied.Revision, applied.Revision.ID, applied.Notes)
+	var files access.Files
+	if err := json.Unmarshal(applied.Revision.Files, &files); err != nil {
+		return out, fmt.Errorf("read the files of revision %s: %w", out.ID, err)
+	}
+	var err error
+	out.Findings, err = findings(applied.Access, files)
+	return out, err
+}
+
+// findings looks at files without mistakes, with the same eyes as `daypass check`.
+func findings(cfg *access.Config, files access.Files) ([]api.AccessFinding, error) {
+	found, err := trust.Lint(cfg, files)
+	return trust.Wire(found), err
 }
 
 // checkAccess answers with the mistakes as its result: finding them is what was asked for.
@@ -76,10 +98,13 @@ func (c *call) checkAccess(in api.AccessRequest) (api.AccessCheck, error) {
 		return api.AccessCheck{}, malformed("files is missing: an object of path to text")
 	}
 	out := api.AccessCheck{Revision: access.Hash(in.Files)}
-	err := c.edge.Broker.CheckAccess(c.r.Context(), c.who, in.Files)
+	checked, err := c.edge.Broker.CheckAccess(c.r.Context(), c.who, in.Files)
 	if wrong, ok := errors.AsType[source.Errors](err); ok {
 		out.Errors = mistakes(wrong)
 		return out, nil
+	}
+	if err == nil {
+		out.Findings, err = findings(checked, in.Files)
 	}
 	return out, err
 }
@@ -117,7 +142,7 @@ func (c *call) activate(none) (api.Revision, error) {
 	if err != nil {
 		return api.Revision{}, refuseMistakes("activate revision "+id, err)
 	}
-	return wireRevision(applied.Revision, applied.Revision.ID, applied.Notes), nil
+	return wireApplied(applied)
 }
 
 func (c *call) schema(none) (api.AccessSchema, error) {

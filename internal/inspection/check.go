@@ -5,8 +5,6 @@
 package inspection
 
 import (
-	"strings"
-
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/kind"
@@ -16,15 +14,21 @@ import (
 
 // Checked is what access files say that have no mistakes.
 type Checked struct {
-	Revision string // the content hash that they would have
-	Schema   string // the Cedar schema that their policies were checked against
+	Revision string          // the content hash that they would have
+	Schema   string          // the Cedar schema that their policies were checked against
+	Findings []trust.Finding // what is wider in them than it need be
+}
+
+// Server is what counts of the configuration of the server that access files are for. Nothing of it is needed.
+type Server struct {
+	TimeZones          []string // names of the time zones that policies may ask for
+	RequiresConditions bool     // a policy that permits acquire under no condition is a mistake
 }
 
 // Check returns every mistake in access files that shows without the server they are for, as
-// [source.Errors]: files that they refer to are not looked for, and nobody is called. Zones are the names of the
-// time zones that policies may ask for.
-func Check(files map[string]string, timeZones []string) (Checked, error) {
-	locations, err := config.Zones(timeZones)
+// [source.Errors]: files that they refer to are not looked for, and nobody is called.
+func Check(files map[string]string, of Server) (Checked, error) {
+	locations, err := config.Zones(of.TimeZones)
 	if err != nil {
 		return Checked{}, err
 	}
@@ -34,23 +38,21 @@ func Check(files map[string]string, timeZones []string) (Checked, error) {
 		return Checked{}, err
 	}
 	engine, err := policy.Compile(cfg, locations)
+	if err == nil && of.RequiresConditions {
+		err = engine.RequireConditions()
+	}
 	if err != nil {
 		return Checked{}, err
 	}
-	return Checked{Revision: cfg.Hash, Schema: engine.Schema()}, nil
+	found, err := trust.Lint(cfg, files)
+	return Checked{Revision: cfg.Hash, Schema: engine.Schema(), Findings: found}, err
 }
 
-// Lint returns what is wider in access files than it need be, or every mistake as [source.Errors].
+// Lint is Check for who wants the findings alone, whatever the server.
 func Lint(files map[string]string) ([]trust.Finding, error) {
 	cfg, err := access.Parse(files, kind.All(kind.Allowed{}).Access())
 	if err != nil {
 		return nil, err
 	}
-	found, err := trust.Lint(cfg)
-	for i, f := range found {
-		if lines := strings.Split(files[f.Place.File], "\n"); f.Excerpt == "" && f.Place.Line > 0 && f.Place.Line <= len(lines) {
-			found[i].Excerpt = lines[f.Place.Line-1] // of YAML documents these are the lines of names, which hold no secrets
-		}
-	}
-	return found, err
+	return trust.Lint(cfg, files)
 }

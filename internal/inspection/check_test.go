@@ -18,18 +18,18 @@ var files = map[string]string{
 }
 
 func TestAccessFilesAreCheckedWithoutTheServerTheyAreFor(t *testing.T) {
-	checked, err := inspection.Check(files, []string{"Europe/Berlin"})
+	checked, err := inspection.Check(files, inspection.Server{TimeZones: []string{"Europe/Berlin"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if checked.Revision == "" || !strings.Contains(checked.Schema, "Role") {
 		t.Errorf("revision %q, schema %q", checked.Revision, checked.Schema)
 	}
-	if _, err := inspection.Check(files, []string{"Europe/Nowhere"}); err == nil {
+	if _, err := inspection.Check(files, inspection.Server{TimeZones: []string{"Europe/Nowhere"}}); err == nil {
 		t.Error("a time zone that there is not is taken")
 	}
 	broken := map[string]string{"ci.yaml": strings.Replace(files["ci.yaml"], "audience:", "audiense:", 1), "ci.cedar": files["ci.cedar"]}
-	_, err = inspection.Check(broken, nil)
+	_, err = inspection.Check(broken, inspection.Server{})
 	if wrong, ok := errors.AsType[source.Errors](err); !ok || len(wrong) == 0 || wrong[0].Line == 0 {
 		t.Errorf("a mistake has no place: %v", err)
 	}

@@ -15,10 +15,35 @@ import (
 // without a `when` or `unless` that looks at anything. Each is a mistake where conditions are required.
 func (e *Engine) Unconditional() source.Errors { return slices.Clone(e.open) }
 
-// isOpen reports whether a policy speaks of acquire and has no condition that looks at anything: `when { true }` is
+// What is said of a policy without a condition.
+const (
+	openMessage = "the policy permits acquire under no condition"
+	openHint    = "add a `when` that looks at the principal, the resource or the context"
+)
+
+// Unconditional returns what is said of the policy when it is one of [Engine.Unconditional], and nil.
+func (p Policy) Unconditional() *source.Error {
+	if !isOpen(p.Tree) {
+		return nil
+	}
+	return p.Mistake(openMessage, openHint)
+}
+
+// RequireConditions returns each of [Engine.Unconditional] as a mistake, in the words of a server that requires conditions.
+func (e *Engine) RequireConditions() error {
+	var wrong source.Errors
+	for _, open := range e.open {
+		required := *open
+		required.Message += ", and this server requires one"
+		wrong = append(wrong, &required)
+	}
+	return wrong.Err()
+}
+
+// isOpen reports whether a permit speaks of acquire and has no condition that looks at anything: `when { true }` is
 // none.
 func isOpen(tree *ast.Policy) bool {
-	if !speaksOf(tree, string(Acquire)) {
+	if tree.Effect != ast.EffectPermit || !speaksOf(tree, string(Acquire)) {
 		return false
 	}
 	for _, condition := range tree.Conditions {

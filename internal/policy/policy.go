@@ -129,9 +129,8 @@ func (e *Engine) compileFile(check *checker, file access.PolicyFile, ids map[str
 		tree := (*ast.Policy)(p.AST())
 		e.usage.add(tree)
 		e.noteTime(tree)
-		if p.Effect() == cedar.Permit && isOpen(tree) {
-			e.open = append(e.open, one.errorAt(one.head(), "the policy permits acquire under no condition",
-				"add a `when` that looks at the principal, the resource or the context"))
+		if isOpen(tree) {
+			e.open = append(e.open, one.errorAt(one.head(), openMessage, openHint))
 		}
 	}
 	return wrong.Err()

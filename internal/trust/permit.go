@@ -65,6 +65,9 @@ func (l *linter) permit(p policy.Policy, accepted acceptances, forbidden []*ast.
 		l.add(p, accepted, "unread", Note, fmt.Sprintf("the conditions have more than %d alternatives", maxAlternatives), "split the policy")
 		return
 	}
+	if open := p.Unconditional(); open != nil && len(all) > 0 {
+		l.add(p, accepted, "unconditional", Note, open.Message, open.Hint)
+	}
 	for _, literals := range all {
 		r := read(literals)
 		r.facts = append(r.facts, scopeFacts(p.Tree.Principal)...)

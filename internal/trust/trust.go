@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/source"
@@ -52,6 +53,7 @@ func Rules() []Rule {
 		{"any-principal", Problem, "a permit that names no kind of principal", "workloads of every issuer can use it, also of issuers that are added later"},
 		{"any-tenant", Problem, "a permit for an issuer that signs for everybody, without a condition that holds it to one customer", "anybody can open an account at such a platform and get a token that the permit takes"},
 		{"whole-issuer", Warning, "a permit without a condition on the principal, for an issuer of your own", "each workload that the issuer vouches for can use it, whatever it is for"},
+		{"unconditional", Note, "a permit of acquire that looks at nothing but its scope", "it holds wherever, whenever and however the workload runs; conditions: require in daypass.yaml makes it a mistake"},
 		{"organisation-wide", Warning, "a permit that holds to a customer of the platform and to none of his repositories, workspaces or identities", "whoever may make or change any of them has what the permit gives"},
 		{"mutable-claim", Warning, "a comparison with a name that can be given away, without the ID beside it", "names of accounts, repositories and projects can change hands: who takes the name takes what it opens"},
 		{"pull-request", Problem, "a permit that any branch or pull request satisfies", "a proposed change runs before anybody has agreed to it"},
@@ -67,8 +69,9 @@ func Rules() []Rule {
 	}
 }
 
-// Lint looks at a whole access configuration, whose policies must compile. Findings are sorted by place.
-func Lint(cfg *access.Config) ([]Finding, error) {
+// Lint looks at a whole access configuration, whose policies must compile, and which was made of files. Findings are
+// sorted by place.
+func Lint(cfg *access.Config, files access.Files) ([]Finding, error) {
 	l := linter{config: cfg}
 	l.issuers()
 	l.roles()
@@ -88,7 +91,13 @@ func Lint(cfg *access.Config) ([]Finding, error) {
 		return cmp.Or(cmp.Compare(a.Place.File, b.Place.File), cmp.Compare(a.Place.Line, b.Place.Line),
 			cmp.Compare(a.Place.Column, b.Place.Column), cmp.Compare(a.Rule, b.Rule), cmp.Compare(rank(b.Severity), rank(a.Severity)))
 	})
-	return slices.CompactFunc(l.found, func(a, b Finding) bool { return a.Rule == b.Rule && a.Place == b.Place && a.Place.Line > 0 }), nil
+	found := slices.CompactFunc(l.found, func(a, b Finding) bool { return a.Rule == b.Rule && a.Place == b.Place && a.Place.Line > 0 })
+	for i, f := range found {
+		if lines := strings.Split(files[f.Place.File], "\n"); f.Excerpt == "" && f.Place.Line > 0 && f.Place.Line <= len(lines) {
+			found[i].Excerpt = lines[f.Place.Line-1] // of YAML documents these are the lines of names, which hold no secrets
+		}
+	}
+	return found, nil
 }
 
 // rank orders severities.
@@ -96,6 +105,16 @@ func rank(s Severity) int { return slices.Index([]Severity{Note, Warning, Proble
 
 // Strict reports whether a finding stops a strict check: accepted ones and notes do not.
 func (f Finding) Strict() bool { return f.Accepted == "" && f.Severity != Note }
+
+// Wire is the findings of a configuration as the API and the command line show them.
+func Wire(found []Finding) []api.AccessFinding {
+	all := make([]api.AccessFinding, len(found))
+	for i, f := range found {
+		all[i] = api.AccessFinding{Rule: f.Rule, Severity: string(f.Severity), Accepted: f.Accepted, Strict: f.Strict(), File: f.Place.File, Line: f.Place.Line,
+			Column: f.Place.Column, Message: f.Why, Hint: f.Fix, Excerpt: f.Excerpt}
+	}
+	return all
+}
 
 // linter collects findings.
 type linter struct {

@@ -72,7 +72,7 @@ func lint(t *testing.T, files access.Files) []trust.Finding {
 	if _, err := policy.Compile(cfg, nil); err != nil {
 		t.Fatal(err)
 	}
-	found, err := trust.Lint(cfg)
+	found, err := trust.Lint(cfg, files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,9 +115,9 @@ func TestPermitsThatAreWiderThanTheyNeedBeAreFound(t *testing.T) {
 	}{
 		"a whole condition":                          {when(repository, id, main, push), ""},
 		"in another order, and turned round":         {when(push, `"refs/heads/main" == principal.claims.ref`, id), ""},
-		"nobody named":                               {`permit (principal, action, resource);`, "any-principal!"},
+		"nobody named":                               {`permit (principal, action, resource);`, "any-principal! unconditional?"},
 		"nobody named, at an hour":                   {`permit (principal, action, resource) when { context.now > datetime("2026-01-01") };`, "any-principal!"},
-		"all of GitHub":                              {github(""), "any-tenant!"},
+		"all of GitHub":                              {github(""), "any-tenant! unconditional?"},
 		"all of GitHub on main":                      {when(main), "any-tenant!"},
 		"all of GitHub from one address":             {when(`context.source_ip.isLoopback()`), "any-tenant!"},
 		"all but one repository":                     {when(`principal.claims.repository != "evil/x"`), "any-tenant!"},
@@ -136,7 +136,7 @@ func TestPermitsThatAreWiderThanTheyNeedBeAreFound(t *testing.T) {
 		"a subject of a branch with IDs":             {when(`principal.subject == "repo:acme@65/orders@74:ref:refs/heads/main"`, push), ""},
 		"a subject of an environment":                {when(`principal.subject == "repo:acme/orders:environment:prod"`, id), ""},
 		"a subject of pull requests":                 {when(`principal.subject == "repo:acme/orders:pull_request"`, id), "pull-request!"},
-		"one principal":                              {`permit (principal == GitHub::Workload::"github:repo:acme@65/orders@74:environment:prod", action, resource);`, ""},
+		"one principal":                              {`permit (principal == GitHub::Workload::"github:repo:acme@65/orders@74:environment:prod", action, resource);`, "unconditional?"},
 		"no ID":                                      {when(repository, main, push), "mutable-claim"},
 		"the owner's ID is not the repository's":     {when(repository, `principal.claims.repository_owner_id == "65"`, main, push), "mutable-claim"},
 		"no branch":                                  {when(repository, id), "pull-request"},
@@ -157,21 +157,24 @@ func TestPermitsThatAreWiderThanTheyNeedBeAreFound(t *testing.T) {
 		"what cannot be read":                        {when(`principal.claims.repository == principal.claims.workflow`), "any-tenant!"},
 		"the role's label":                           {when(`resource.labels has repository`, `principal.claims.repository == resource.labels.repository`, id, main, push), ""},
 		"false":                                      {github("when { false }"), ""},
-		"true":                                       {github("when { true }"), "any-tenant!"},
-		"GitLab.com":                                 {`permit (principal in Issuer::"gitlab", action, resource);`, "any-tenant!"},
+		"one workload by the scope alone":            {`permit (principal == Workload::"corp:svc", action == Action::"acquire", resource);`, "unconditional?"},
+		"a renewal by the scope alone":               {`permit (principal == Workload::"corp:svc", action == Action::"renew", resource);`, ""},
+		"no condition, accepted":                     {`@accept("unconditional: the role reads what is public") permit (principal == Workload::"corp:svc", action, resource);`, ""},
+		"true":                                       {github("when { true }"), "any-tenant! unconditional?"},
+		"GitLab.com":                                 {`permit (principal in Issuer::"gitlab", action, resource);`, "any-tenant! unconditional?"},
 		"a project of GitLab on no branch":           {`permit (principal is GitLab::Workload in Issuer::"gitlab", action, resource) when { principal.claims.project_id == "20" };`, "pull-request"},
 		"a project of GitLab on a protected branch":  {`permit (principal is GitLab::Workload in Issuer::"gitlab", action, resource) when { principal.claims.project_id == "20" && principal.claims.ref_protected == "true" };`, ""},
 		"merge requests by name":                     {`permit (principal is GitLab::Workload in Issuer::"gitlab", action, resource) when { principal.claims.project_id == "20" && principal.claims.pipeline_source == "merge_request_event" };`, "pull-request!"},
-		"a GitLab of one's own":                      {`permit (principal in Issuer::"server", action, resource);`, "whole-issuer"},
-		"both GitLabs, one of them one's own":        {`permit (principal is GitLab::Workload, action, resource);`, "any-tenant! whole-issuer"},
+		"a GitLab of one's own":                      {`permit (principal in Issuer::"server", action, resource);`, "unconditional? whole-issuer"},
+		"both GitLabs, one of them one's own":        {`permit (principal is GitLab::Workload, action, resource);`, "any-tenant! unconditional? whole-issuer"},
 		"both GitLabs, told apart by the issuer":     {`permit (principal is GitLab::Workload, action, resource) when { principal.issuer == "server" };`, "whole-issuer"},
 		"a pipeline of Buildkite by names":           {`permit (principal is Buildkite::Workload, action, resource) when { principal.claims.organization_slug == "acme" && principal.claims.pipeline_slug == "deploy" && principal.claims.build_branch == "main" };`, "chosen-claim mutable-claim mutable-claim"},
 		"a service account by its address":           {`permit (principal is Google::Workload, action, resource) when { principal.claims has email && principal.claims.email == "x@y.iam.gserviceaccount.com" };`, "mutable-claim"},
 		"a service account by its ID":                {`permit (principal is Google::Workload, action, resource) when { principal.subject == "107517467455664443765" };`, ""},
 		"a project of Google":                        {`permit (principal is Google::Workload, action, resource) when { principal.claims has "google.compute_engine.project_number" && principal.claims["google.compute_engine.project_number"] == 739419398126 };`, "organisation-wide"},
 		"CircleCI, forks and all":                    {`permit (principal is CircleCI::Workload, action, resource) when { principal.claims["oidc.circleci.com/project-id"] == "x" };`, "pull-request"},
-		"CircleCI, the whole organisation":           {`permit (principal is CircleCI::Workload, action, resource);`, "whole-issuer"},
-		"one's own issuer":                           {`permit (principal is Workload, action, resource);`, "whole-issuer"},
+		"CircleCI, the whole organisation":           {`permit (principal is CircleCI::Workload, action, resource);`, "unconditional? whole-issuer"},
+		"one's own issuer":                           {`permit (principal is Workload, action, resource);`, "unconditional? whole-issuer"},
 		"one's own issuer, by a claim":               {`permit (principal is Workload, action, resource) when { principal.claims has team && principal.claims.team == "orders" };`, ""},
 		"one's own issuer, by the subject":           {`permit (principal is Workload, action, resource) when { principal.subject == "svc" };`, ""},
 		"one's own issuer, by some of the subject":   {`permit (principal is Workload, action, resource) when { principal.subject like "svc-*" };`, "whole-issuer"},
