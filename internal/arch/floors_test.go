@@ -73,6 +73,7 @@ const floors = `
 5 internal/installation     makes, keeps and moves a store and its keys, with no server running
 5 internal/inspection       what can be known of access files and an issuer without their server
 5 internal/socket           the socket for local administration, and who connects to it
+5 internal/feed             reads the sources of posture that have a URL
 5 internal/httpapi          HTTP edge: decode, call, problem details
 
 6 internal/server           composition: builds everything from a configuration

@@ -32,7 +32,7 @@ func TestOnlyTheseRoomsReadTheClock(t *testing.T) {
 var revealers = map[string]string{
 	"internal/httpapi":        "writes the one answer that holds the credential",
 	"internal/broker":         "hashes lease tokens and idempotency keys",
-	"internal/server":         "asks the sources of posture that have a URL",
+	"internal/feed":           "asks the sources of posture that have a URL",
 	"internal/verifier":       "reads who a token says it is from",
 	"internal/watch":          "posts to the URL that alerts go to, and signs them",
 	"internal/kube":           "sends its credential to the API server, and tokens to be reviewed",

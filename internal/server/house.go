@@ -216,3 +216,37 @@ func (s *Server) retain(ctx context.Context) {
 		}
 	}
 }
+
+// retainPosture deletes what nobody has reported for long, and notes of leases that have ended.
+func (s *Server) retainPosture(ctx context.Context, now time.Time) error {
+	const page, unheard = 500, 30 * 24 * time.Hour // longer than any source is believed
+	for gone := page; gone == page; {
+		err := s.store.Update(ctx, func(tx *store.Tx) (err error) {
+			gone, err = tx.ForgetPosture(now.Add(-unheard), page)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for from, more := []string(nil), true; more; more = from != nil {
+		err := s.store.Update(ctx, func(tx *store.Tx) (err error) {
+			from, err = tx.PrunePosture(from, page)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// longestLife is how long a lease of the active revision can live. Its decision is kept as long: a review needs it.
+func (s *Server) longestLife() (longest time.Duration) {
+	if view := s.broker.View(); view != nil {
+		for _, role := range view.Access.Roles {
+			longest = max(longest, role.TTL.Max)
+		}
+	}
+	return longest
+}

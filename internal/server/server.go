@@ -1,6 +1,6 @@
 // Package server composes Daypass: it makes every part from a configuration, and runs them until it is told to stop.
 //
-// It owns the listeners (listen.go), the
+// It owns what the parts are given (server.go, signing.go, oauth.go, alerts.go, location.go), the listeners (listen.go), the
 // housekeeping (house.go) and what the server tells of itself (status.go, figures.go). It promises that a server which
 // starts has the key, the store and the ledger that belong together, and that stopping loses nothing: requests are
 // answered, revocations under way are recorded, and the store is drained before it closes.
@@ -26,6 +26,7 @@ import (
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/deployment"
+	"github.com/daypass/daypass/internal/feed"
 	"github.com/daypass/daypass/internal/httpapi"
 	"github.com/daypass/daypass/internal/installation"
 	"github.com/daypass/daypass/internal/issuer"
@@ -70,6 +71,7 @@ type Server struct {
 	location   *location.File // nil: none is configured
 	registry   *prometheus.Registry
 	figures    *figures
+	feed       *feed.Feed
 	watch      *watch.Watcher
 	ready      *probe
 	tracer     *trace.Tracer // nil: nothing is traced
@@ -186,6 +188,7 @@ func (s *Server) assemble() error {
 		Tracer:     s.tracer,
 		Log:        s.log,
 	})
+	s.feed = feed.New(feed.Config{Broker: s.broker, Store: s.store, Secrets: files, Egress: s.cfg.Egress(), Now: time.Now, Log: s.log})
 	s.ready = newProbe(s.store, s.broker)
 	for _, c := range []prometheus.Collector{s.figures, s.watch, s.broker, s.revoker, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
 		if err := s.registry.Register(c); err != nil {
@@ -233,7 +236,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // under way are answered, then the revoker records what it has under way, then the rest writes what it has
 // counted, then the store is drained, and last what was traced is sent. The first part that fails stops all of them.
 func (s *Server) Run(ctx context.Context) error {
-	err := inOrder(ctx, s.serve, s.revoker.Run, s.keepHouse, s.readPostures, s.watch.Run, s.verifiers.Run, s.issuer.Run, s.broker.Run, s.store.Run, s.tracer.Run)
+	err := inOrder(ctx, s.serve, s.revoker.Run, s.keepHouse, s.feed.Run, s.watch.Run, s.verifiers.Run, s.issuer.Run, s.broker.Run, s.store.Run, s.tracer.Run)
 	return errors.Join(err, s.close())
 }
 

@@ -1,4 +1,4 @@
-package server
+package feed
 
 import (
 	"strings"
@@ -15,23 +15,23 @@ func TestAnswersThatAreNoPostureAreRefused(t *testing.T) {
 		"an unknown field":       `{"records":[],"next":"x"}`,
 		"something behind":       `{"records":[]} {}`,
 		"a time that is none":    `{"records":[{"id":"a","fields":{},"reported_at":"yesterday"}]}`,
-		"more than there may be": `{"records":[]}` + strings.Repeat(" ", maxPostureBody),
+		"more than there may be": `{"records":[]}` + strings.Repeat(" ", maxBody),
 	} {
-		if records, err := parsePostures([]byte(body)); err == nil {
+		if records, err := parse([]byte(body)); err == nil {
 			t.Errorf("%s: %v", says, records)
 		}
 	}
-	records, err := parsePostures([]byte(`{"records":[{"id":"a","fields":{"healthy":true},"reported_at":"2026-09-15T08:00:00Z"},{"id":"b"}]}`))
+	records, err := parse([]byte(`{"records":[{"id":"a","fields":{"healthy":true},"reported_at":"2026-09-15T08:00:00Z"},{"id":"b"}]}`))
 	if err != nil || len(records) != 2 || string(records[0].Fields) != `{"healthy":true}` || records[0].ReportedAt.Hour() != 8 || !records[1].ReportedAt.IsZero() {
 		t.Errorf("%+v, %v", records, err)
 	}
 }
 
-func FuzzParsePostures(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"records":[{"id":"a","fields":{"healthy":true},"reported_at":"2026-09-15T08:00:00Z"}]}`))
 	f.Add([]byte(`{"records":[{"id":1}]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		records, err := parsePostures(body)
+		records, err := parse(body)
 		if err != nil && records != nil {
 			t.Errorf("records beside an error: %v", err)
 		}
