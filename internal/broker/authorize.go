@@ -18,3 +18,15 @@ func (b *Broker) Identify(ctx context.Context, c Caller) error {
 	_, err := b.identifyCaller(ctx, c)
 	return err
 }
+
+// Admit is Authorize before anything of what the caller sends is read, where that may be much: the caller that it returns
+// is known from then on, with the permissions of the view that is active now.
+func (b *Broker) Admit(ctx context.Context, c Caller, action policy.Action) (Caller, error) {
+	who, err := b.administer(ctx, c, action)
+	if err != nil {
+		return c, err
+	}
+	who.dues = nil // they are settled
+	c.admitted = &who
+	return c, nil
+}

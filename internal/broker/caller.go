@@ -21,6 +21,8 @@ type Caller struct {
 	UID      uint32   // of a local caller, told by the kernel
 	Evidence Evidence // of a remote caller
 	Origin   Origin
+
+	admitted *actor // by [Broker.Admit]: the evidence is used up, and must not be asked for again
 }
 
 // actor is a caller that was identified.
@@ -45,6 +47,9 @@ func (b *Broker) identifyCaller(ctx context.Context, c Caller) (actor, error) {
 
 // meet is identifyCaller for who settles what is due in the transaction of what was asked for.
 func (b *Broker) meet(ctx context.Context, c Caller) (actor, error) {
+	if c.admitted != nil {
+		return *c.admitted, nil
+	}
 	who := actor{view: b.View(), origin: c.Origin}
 	switch {
 	case c.Local:
