@@ -2,9 +2,9 @@
 // file.
 //
 // It owns the list of kinds ([All]), how files write them, which files below secrets_dir they refer to, and what their
-// constructors are given. It promises that opening one connects to nothing, and that two with the same
-// fingerprint are made from the same. It is the only room that names concrete targets and issuers, so that nothing above depends on
-// one of them; it must not import the broker or what runs.
+// constructors are given. It promises that opening one connects to nothing, and that two with the same fingerprint are made
+// from the same. Targets and issuers are made nowhere else, so that nothing above depends on one of them; it must not
+// import the broker or what runs.
 package kind
 
 import (
