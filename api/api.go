@@ -15,8 +15,8 @@ import (
 
 // Limits of the API.
 const (
-	MaxBody       = 1 << 20 // bytes of a request body; access configurations may have [MaxAccess]
-	MaxAccess     = 8 << 20 // bytes of an access configuration
+	MaxBody       = 64 << 10 // bytes of a request body; access configurations may have [MaxAccess]
+	MaxAccess     = 8 << 20  // bytes of an access configuration
 	MaxToken      = 16 << 10
 	MaxReason     = 500 // bytes of a free-text reason
 	MaxKey        = 128 // bytes of an Idempotency-Key
