@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -79,9 +78,9 @@ func (a *acquisition) insert(tx *store.Tx, l *store.Lease) (leaf []byte, err err
 
 // draft makes the row that record will write.
 func (a *acquisition) draft(b *Broker) error {
-	claims, err := encodeClaims(a.principal)
+	claims, err := identity.EncodeClaims(a.principal.Claims)
 	if err != nil {
-		return err
+		return fmt.Errorf("record a lease of %s: %w", a.principal.Name(), err)
 	}
 	now := b.clock.Now()
 	id := lease.NewID(now.Unix())
@@ -112,14 +111,6 @@ func (a *acquisition) draft(b *Broker) error {
 	}
 	a.decision.Lease = string(a.lease.ID)
 	return nil
-}
-
-func encodeClaims(p identity.Principal) ([]byte, error) {
-	claims, err := json.Marshal(p.Claims)
-	if err != nil {
-		return nil, fmt.Errorf("encode the claims of %s: %w", p.Name(), err)
-	}
-	return claims, nil
 }
 
 // runOf returns what the workload's platform calls its run, where it is known of the issuer.

@@ -165,15 +165,22 @@ func authorization(h http.Header) (token secret.Text, scheme string, err error) 
 	if len(text) > api.MaxToken {
 		return token, "", fault.New(fault.Unauthenticated, op, fmt.Sprintf("the token has more than %d bytes", api.MaxToken))
 	}
-	if text == "" || strings.ContainsFunc(text, func(r rune) bool { return !isTokenRune(r) }) {
+	if text == "" || !isToken(text) {
 		return token, "", fault.New(fault.Unauthenticated, op, "the token is empty or has characters that no token has")
 	}
 	return secret.New(text), scheme, nil
 }
 
-// isTokenRune reports whether r is of RFC 6750's b64token.
-func isTokenRune(r rune) bool {
-	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-._~+/=", r)
+// isToken reports whether all characters of a text are of RFC 6750's b64token.
+func isToken(text string) bool {
+	for _, c := range []byte(text) {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case strings.IndexByte("-._~+/=", c) < 0:
+			return false
+		}
+	}
+	return true
 }
 
 // idempotencyKey returns the one Idempotency-Key, or none.

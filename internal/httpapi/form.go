@@ -92,7 +92,7 @@ func (f form) token(name string) (secret.Text, error) {
 		return secret.Text{}, badRequest(name + " is missing")
 	case len(text) > api.MaxToken:
 		return secret.Text{}, badRequest(fmt.Sprintf("%s has more than %d bytes", name, api.MaxToken))
-	case strings.ContainsFunc(text, func(r rune) bool { return !isTokenRune(r) }):
+	case !isToken(text):
 		return secret.Text{}, badRequest(name + " has characters that no token has (RFC 6750 §2.1)")
 	}
 	return secret.New(text), nil

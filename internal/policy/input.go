@@ -48,11 +48,16 @@ type inputTime struct {
 }
 
 type inputPrincipal struct {
-	Claims    map[string]any `json:"claims,omitempty"` // all that were verified, so that policies yet to be written can be tried
-	Issuer    string         `json:"issuer"`
-	IssuerURL string         `json:"issuer_url"`
-	Subject   string         `json:"subject"`
+	Claims    inputClaims `json:"claims,omitempty"` // all that were verified, so that policies yet to be written can be tried
+	Issuer    string      `json:"issuer"`
+	IssuerURL string      `json:"issuer_url"`
+	Subject   string      `json:"subject"`
 }
+
+type inputClaims map[string]any
+
+// MarshalJSON writes the claims as everybody here does.
+func (c inputClaims) MarshalJSON() ([]byte, error) { return identity.EncodeClaims(c) }
 
 type inputResource struct {
 	Holder *inputHolder `json:"holder,omitempty"`

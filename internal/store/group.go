@@ -21,6 +21,9 @@ type group struct {
 	deltas  map[Scope]*Tally // what the group adds to them
 	journal []moved          // how deltas came to be, to undo one member's part
 
+	sweep   int       // how many used IDs may be forgotten, of those that count no more since sweepTo
+	sweepTo time.Time // zero where nobody used one up
+
 	careful bool     // every statement at once and every member behind a savepoint
 	queued  []queued // writes that were not sent yet
 	missed  bool     // one of them did not do what it should
@@ -163,6 +166,9 @@ func (g *group) count(scope Scope, from, to lease.State) {
 // finish writes what the group holds for all its members: the tallies and the ledger.
 func (g *group) finish(tx *Tx) (verdict, error) {
 	err := g.writeTallies(tx)
+	if err == nil {
+		err = g.sweepSpent(tx)
+	}
 	if err == nil {
 		err = g.writeLedger(tx)
 	}

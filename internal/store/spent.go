@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// spentSweep is how many rows that mean nothing any more each [Tx.Spend] deletes: more than it makes, so that the
+// spentSweep is how many rows that mean nothing any more a group deletes for each [Tx.Spend]: more than it makes, so that the
 // table holds what may still come back and little else, and nobody has to sweep it.
 const spentSweep = 2
 
@@ -26,8 +26,20 @@ func (tx *Tx) Spend(kind, id string, now, until time.Time) (first bool, err erro
 	if err != nil || !first {
 		return false, failed(op, err)
 	}
-	return true, failed(op, tx.put(`delete from spent where until <= $1 and (kind, id) in
-		(select kind, id from spent where until <= $1 order by until limit $2)`, micros(now), spentSweep))
+	tx.group.sweep += spentSweep
+	if now.After(tx.group.sweepTo) {
+		tx.group.sweepTo = now
+	}
+	return true, nil
+}
+
+// sweepSpent deletes what nobody takes any more, once for all members.
+func (g *group) sweepSpent(tx *Tx) error {
+	if g.sweep == 0 {
+		return nil
+	}
+	return failed("forget used IDs", tx.put(`delete from spent where until <= $1 and (kind, id) in
+		(select kind, id from spent where until <= $1 order by until limit $2)`, micros(g.sweepTo), g.sweep))
 }
 
 // Spent reports whether an ID of a kind was used up.
