@@ -1,7 +1,6 @@
 package httpapi_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,6 +19,7 @@ import (
 	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/installation"
 	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/testbed"
 	"github.com/daypass/daypass/internal/testissuer"
 	"github.com/daypass/daypass/secret"
 	"github.com/daypass/daypass/target"
@@ -31,28 +31,11 @@ type rig struct {
 	*server.Server
 	issuer *testissuer.Issuer
 	dir    string
-	log    *lockedBuffer
+	log    *testbed.Log
 	memory *targettest.Memory
 	system *targettest.System
 	local  *http.Client
 	stop   func() error
-}
-
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 // talkative is the target in memory with a password that the test knows, and errors that tell it too: what a
@@ -117,7 +100,7 @@ func newRig(t testing.TB, change func(*config.Config)) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	r := &rig{dir: dir, log: &lockedBuffer{}, system: targettest.NewSystem(time.Now)}
+	r := &rig{dir: dir, log: &testbed.Log{}, system: targettest.NewSystem(time.Now)}
 	r.memory = targettest.NewMemory(r.system)
 	if r.issuer, err = testissuer.Start(testissuer.Options{Now: time.Now, Algorithm: "ES256"}); err != nil {
 		t.Fatal(err)

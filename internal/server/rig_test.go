@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -35,32 +34,14 @@ type rig struct {
 	postgres *testbed.Postgres
 	database string
 	admin    string // the login that the target uses
-	log      *lockedBuffer
+	log      *testbed.Log
 	stop     func() error // ends the server and returns what Run returned
-}
-
-// lockedBuffer is a log that may be written and read at the same time.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 // newRig prepares everything and starts nothing of ours.
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{dir: t.TempDir(), log: &lockedBuffer{}, postgres: testbed.SharedPostgres(t, 15)}
+	r := &rig{dir: t.TempDir(), log: &testbed.Log{}, postgres: testbed.SharedPostgres(t, 15)}
 	r.database = r.postgres.Database(t)
 	r.admin = "daypass_" + strings.TrimPrefix(r.database, "t_")
 	r.must(t, "create table public.orders (id int, note text)", "insert into public.orders values (1, 'first')",

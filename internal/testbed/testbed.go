@@ -1,5 +1,5 @@
 // Package testbed runs real servers for tests, the demo and benchmarks: PostgreSQL 15 and 18, and a TCP proxy
-// that breaks connections on purpose.
+// that breaks connections on purpose; and keeps their logs readable while they are written.
 //
 // It owns the processes it starts and the directories they write to: everything listens on a free port of the
 // loopback address, lives below a temporary directory and dies with the process that started it. A server whose

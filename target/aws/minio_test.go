@@ -44,7 +44,7 @@ func newShop(t testing.TB) *shop {
 
 // again is the same shop with a book and a log of its own.
 func (s *shop) again() *shop {
-	return &shop{rig: &rig{issuer: s.issuer, book: &book{leases: map[string]aws.Held{}}, log: &logBuffer{}, instance: s.instance}, minio: s.minio}
+	return &shop{rig: &rig{issuer: s.issuer, book: &book{leases: map[string]aws.Held{}}, log: &testbed.Log{}, instance: s.instance}, minio: s.minio}
 }
 
 func (s *shop) open(t testing.TB) target.Target {

@@ -71,7 +71,7 @@ func newAccount(t testing.TB) *fakeAccount {
 // again is the same account for another instance of Daypass.
 func (a *fakeAccount) again() *fakeAccount {
 	other := *a
-	other.rig = &rig{issuer: a.issuer, book: &book{leases: map[string]aws.Held{}}, log: &logBuffer{}, instance: targettest.Lease()[:6]}
+	other.rig = &rig{issuer: a.issuer, book: &book{leases: map[string]aws.Held{}}, log: &testbed.Log{}, instance: targettest.Lease()[:6]}
 	return &other
 }
 

@@ -1,7 +1,6 @@
 package aws_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -37,24 +36,6 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	os.Exit(testbed.Main(m))
-}
-
-// logBuffer is a log that may be written and read at the same time.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 // drawer is a shelf for one server.
@@ -167,7 +148,7 @@ func (b *book) around(ctx context.Context, g target.Grant, grant func(context.Co
 type rig struct {
 	issuer   *issuer.Issuer
 	book     *book
-	log      *logBuffer
+	log      *testbed.Log
 	instance string
 
 	mu     sync.Mutex  // guards what follows
@@ -176,7 +157,7 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	return &rig{issuer: newIssuer(t), book: &book{leases: map[string]aws.Held{}}, log: &logBuffer{}, instance: "abc234"}
+	return &rig{issuer: newIssuer(t), book: &book{leases: map[string]aws.Held{}}, log: &testbed.Log{}, instance: "abc234"}
 }
 
 func (r *rig) sign(ctx context.Context, t aws.Token) (secret.Text, error) {

@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -39,25 +38,7 @@ type rig struct {
 	other    string // a namespace that no role of the target may touch
 	token    string // of Daypass's account
 	instance string
-	log      *logBuffer
-}
-
-// logBuffer is a log that may be written and read at the same time.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
+	log      *testbed.Log
 }
 
 // newRig applies the how-to's rules, as a cluster's administrator would, and makes what roles are bound to: the role
@@ -65,7 +46,7 @@ func (b *logBuffer) String() string {
 func newRig(t testing.TB) *rig {
 	t.Helper()
 	k := testbed.SharedKubernetes(t)
-	r := &rig{Kubernetes: k, instance: targettest.Lease()[:6], log: &logBuffer{}}
+	r := &rig{Kubernetes: k, instance: targettest.Lease()[:6], log: &testbed.Log{}}
 	r.space, r.work, r.other = k.Namespace(t, "daypass"), k.Namespace(t, "work"), k.Namespace(t, "other")
 	r.apply(t, "../../docs/howto/kubernetes-target.yaml")
 	r.token = k.Token(t, r.space, "daypass", "", "")

@@ -1,7 +1,6 @@
 package postgres_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -11,7 +10,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -41,25 +39,7 @@ type rig struct {
 	reader   string
 	instance string
 	boot     atomic.Int64
-	log      *logBuffer
-}
-
-// logBuffer is a log that may be written and read at the same time.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
+	log      *testbed.Log
 }
 
 // versions runs a test on each PostgreSQL.
@@ -74,7 +54,7 @@ func newRig(t testing.TB, server *testbed.Postgres) *rig {
 	t.Helper()
 	suffix := targettest.Lease()[:6]
 	r := &rig{server: server, database: server.Database(t), admin: "daypass_" + suffix, owner: "owner_" + suffix,
-		reader: "readers_" + suffix, instance: suffix, log: &logBuffer{}}
+		reader: "readers_" + suffix, instance: suffix, log: &testbed.Log{}}
 	r.boot.Store(1)
 	r.must(t, fmt.Sprintf("create role %s", r.owner), fmt.Sprintf("create role %s", r.reader),
 		fmt.Sprintf("grant create, usage on schema public to %s", r.owner),
