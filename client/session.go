@@ -57,6 +57,7 @@ type access struct {
 	text   secret.Text
 	since  time.Time
 	change time.Time // when to ask for the next one
+	until  time.Time // when it is no longer good
 }
 
 func newSession() *session { return &session{turn: make(chan struct{}, 1)} }
@@ -98,6 +99,14 @@ func (c *Client) prove(request *http.Request, o *offer, token secret.Text) error
 // now. One goroutine asks, the others wait. Without evidence nobody is asked.
 func (c *Client) open(ctx context.Context, source own) (o *offer, token *access, evidence secret.Text, err error) {
 	s := c.session
+	defer func() {
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if known, old := s.lasting(); old != nil {
+			o, token, err = known, old, nil
+		}
+	}()
 	if o, token = s.held(); o != nil && (!o.bound || token != nil) {
 		return o, token, evidence, nil
 	}
@@ -133,8 +142,23 @@ func (s *session) held() (*offer, *access) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.token != nil && !time.Now().Before(s.token.change) {
-		s.token = nil
+		return s.offer, nil
 	}
+	return s.offer, s.token
+}
+
+// lasting returns the token while it is good, though another one was due: it could not be had. The next one is asked for at
+// half of what is left.
+func (s *session) lasting() (*offer, *access) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if s.token == nil || !now.Before(s.token.until) {
+		return nil, nil
+	}
+	next := *s.token
+	next.change = now.Add(s.token.until.Sub(now) / 2)
+	s.token = &next
 	return s.offer, s.token
 }
 
@@ -249,7 +273,8 @@ func (s *session) take(server string, body []byte) (*access, error) {
 		return nil, fmt.Errorf("exchange evidence: the answer of %s holds no access token that is bound to our key", server)
 	}
 	now := time.Now()
-	token := &access{text: secret.New(got.AccessToken), since: now, change: now.Add(time.Duration(got.ExpiresIn) * time.Second / 2)}
+	life := time.Duration(got.ExpiresIn) * time.Second
+	token := &access{text: secret.New(got.AccessToken), since: now, change: now.Add(life / 2), until: now.Add(life)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.token = token

@@ -115,6 +115,32 @@ func TestEvidenceIsShownOnceToAServerThatGivesAccessTokens(t *testing.T) {
 	})
 }
 
+// A token of a platform that gives a job one, which cannot be shown again.
+func TestATokenIsUsedToItsEndWhereNoOtherIsToBeHad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffering(t)
+		c := o.client(t)
+		if _, err := c.Status(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		o.deny = &api.OAuthError{Code: "invalid_request", Kind: "unauthenticated"}
+		for range 59 {
+			<-time.After(time.Minute)
+			if s, err := c.Status(t.Context()); err != nil || s.Version != "at1" {
+				t.Fatalf("%+v, %v", s, err)
+			}
+		}
+		<-time.After(time.Minute)
+		if _, err := c.Status(t.Context()); err == nil {
+			t.Error("it is used after its end")
+		}
+		o.deny = nil
+		if s, err := c.Status(t.Context()); err != nil || s.Version != "at2" {
+			t.Errorf("with fresh evidence: %+v, %v", s, err)
+		}
+	})
+}
+
 func TestAFreshTokenIsAskedForWhereAnOldOneMayBeTheReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOffering(t)

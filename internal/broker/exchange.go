@@ -65,7 +65,7 @@ type exchange struct {
 	view      *View
 	principal identity.Principal
 	held      accesstoken.Possession
-	until     time.Time // no token that it gives lives longer: what it came with may not be relied on; zero: no such bound
+	until     time.Time // no token that it gives lives longer, since what it came with does not; zero: no such bound
 	dues      []due
 }
 
@@ -130,11 +130,19 @@ func (b *Broker) party(ctx context.Context, x *exchange, who Party, evidence Evi
 		return p, &PartyError{who, err}
 	}
 	x.dues = append(x.dues, dues...)
+	now := b.clock.Now()
+	if !p.ExpiresAt.IsZero() {
+		x.before(later(p.ExpiresAt, now.Add(shortest)))
+	}
 	if relied := x.view.Verifier.Relied(p.IssuerURL); relied != 0 {
-		x.before(b.clock.Now().Add(relied))
+		x.before(now.Add(relied))
 	}
 	return p, nil
 }
+
+// shortest is how long an access token lives for evidence that is about to expire, or has within what clocks may be off:
+// enough for what the evidence itself would have been good for.
+const shortest = 30 * time.Second
 
 // before bounds the life of the access token that the exchange may give.
 func (x *exchange) before(t time.Time) {

@@ -148,8 +148,9 @@ type Issuer struct {
 
 // OAuth is the section oauth.
 type OAuth struct {
-	// AccessTokenTTL is how long access tokens live; 1h unless given, a minute at least and a day at most. They are bound
-	// to a key, and locks and withdrawn issuers apply to them at once.
+	// AccessTokenTTL is how long access tokens live at most; 1h unless given, a minute at least and a day at most. None
+	// lives longer than the evidence that it was given for. They are bound to a key, and locks and withdrawn issuers apply
+	// to them at once.
 	AccessTokenTTL Period `yaml:"access_token_ttl"`
 	// Nonce says whether proofs of possession need a nonce of ours: require, or off for clients that cannot take one up;
 	// proofs are then good for a minute by their own clock. require unless given.

@@ -107,7 +107,7 @@ func TestEvidenceIsExchangedOnceForATokenThatIsBoundToAKey(t *testing.T) {
 	r := newRig(t, nil)
 	h := r.holder(t)
 	got := given(t, r.post(t, "/oauth/token", fields(r.token("worker"), nil), h.proof(t, "POST", "/oauth/token", "")))
-	if got.TokenType != "DPoP" || got.IssuedType != "urn:ietf:params:oauth:token-type:access_token" || got.ExpiresIn < 3590 || got.ExpiresIn > 3600 || got.Lease != nil {
+	if got.TokenType != "DPoP" || got.IssuedType != "urn:ietf:params:oauth:token-type:access_token" || got.ExpiresIn < 290 || got.ExpiresIn > 300 || got.Lease != nil {
 		t.Errorf("%+v", got)
 	}
 	dpopAuth := "Authorization: DPoP " + got.AccessToken
@@ -303,6 +303,37 @@ func TestEveryGrantTakesEvidence(t *testing.T) {
 	checkOAuth(t, r.post(t, "/oauth/token", own), 400, "invalid_dpop_proof", token)
 	own["scope"] = "role:reader"
 	checkOAuth(t, r.post(t, "/oauth/token", own, thief.proof(t, "POST", "/oauth/token", "")), 400, "invalid_dpop_proof", token)
+}
+
+func TestAnAccessTokenLivesNoLongerThanItsEvidence(t *testing.T) {
+	r := newRig(t, nil)
+	h := r.holder(t)
+	evidence := func(subject string, life int64) string {
+		now := time.Now().Unix()
+		return r.issuer.Token(map[string]any{"iss": r.issuer.URL(), "aud": r.URL(), "sub": subject, "iat": now - 60, "exp": now + life,
+			"may_act": map[string]any{"iss": r.issuer.URL(), "sub": "deputy"}})
+	}
+	for name, c := range map[string]struct{ subject, actor, most int64 }{
+		"of minutes":                         {subject: 300, most: 300},
+		"of hours":                           {subject: 2 * 3600, most: 3600},
+		"that is about to expire":            {subject: 3, most: 30},
+		"that has expired, by another clock": {subject: -5, most: 30},
+		"and an actor's that is shorter":     {subject: 300, actor: 100, most: 100},
+		"and an actor's that is longer":      {subject: 100, actor: 300, most: 100},
+	} {
+		f := fields(evidence("alice", c.subject), nil)
+		if c.actor != 0 {
+			f["actor_token"], f["actor_token_type"] = evidence("deputy", c.actor), jwtType
+		}
+		got := given(t, r.post(t, "/oauth/token", f, h.proof(t, "POST", "/oauth/token", "")))
+		if got.ExpiresIn > c.most || got.ExpiresIn < c.most-10 {
+			t.Errorf("evidence %s: it lives for %d s, want about %d", name, got.ExpiresIn, c.most)
+		}
+		// A lease is another matter: it is renewed by its handle or by fresh evidence.
+		if got := r.ask(t, "POST", "/v1/leases", `{"role":"reader"}`, "Authorization: DPoP "+got.AccessToken, h.proof(t, "POST", "/v1/leases", got.AccessToken)); got.status != 201 {
+			t.Errorf("evidence %s: %d %s", name, got.status, got.body)
+		}
+	}
 }
 
 func TestOnlyTheActorThatASubjectNamesActsForIt(t *testing.T) {
