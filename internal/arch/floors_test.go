@@ -34,7 +34,7 @@ const floors = `
 2 target/oidctoken          tokens of our own issuer
 2 target/aws                sessions, users and roles of AWS
 2 target/postgres           PostgreSQL logins
-2 target/cloudtoken         access tokens of Google Cloud and Azure, for tokens of ours
+2 target/cloud              what targets at clouds share: their requests, and the life of a principal per lease
 2 target/targettest         conformance suite that every target passes, and a target in memory
 2 client                    Go SDK: acquire, hold, release, watch
 2 client/aws                evidence of AWS credentials for the SDK
@@ -55,6 +55,11 @@ const floors = `
 
 3 identity/kubernetes       service account tokens of a Kubernetes cluster
 3 identity/spiffe           SPIFFE identities of a trust domain, as tokens and as certificates
+3 target/cloud/cloudtest    what tests of targets at clouds share: an issuer, faults, every request crossed with them
+3 target/gcp                access tokens and service accounts of Google Cloud
+3 target/gcp/gcptest        a stand-in for Google Cloud, for tests
+3 target/azure              access tokens and applications of Azure
+3 target/azure/azuretest    a stand-in for Azure, for tests
 3 target/kubernetes         tokens of Kubernetes service accounts
 3 internal/accesstoken      access tokens of our own, each bound to a key
 3 internal/watch            looks at whom we trust while it happens, and tells people

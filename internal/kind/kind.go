@@ -18,7 +18,8 @@ import (
 	"github.com/daypass/daypass/internal/secretdir"
 	"github.com/daypass/daypass/target"
 	"github.com/daypass/daypass/target/aws"
-	"github.com/daypass/daypass/target/cloudtoken"
+	"github.com/daypass/daypass/target/azure"
+	"github.com/daypass/daypass/target/gcp"
 	kubetarget "github.com/daypass/daypass/target/kubernetes"
 	"github.com/daypass/daypass/target/oidctoken"
 	"github.com/daypass/daypass/target/postgres"
@@ -39,12 +40,12 @@ type Allowed struct {
 func All(allowed Allowed) Set {
 	return Set{
 		Targets: map[string]Target{
-			postgres.Kind:         postgresTargets(allowed.PostgresRoles),
-			aws.Kind:              awsTargets(),
-			kubetarget.Kind:       kubernetesTargets(),
-			oidctoken.Kind:        oidcTokens(),
-			cloudtoken.KindGoogle: googleTokens(),
-			cloudtoken.KindAzure:  azureTokens(),
+			postgres.Kind:   postgresTargets(allowed.PostgresRoles),
+			aws.Kind:        awsTargets(),
+			kubetarget.Kind: kubernetesTargets(),
+			oidctoken.Kind:  oidcTokens(),
+			gcp.Kind:        googleTargets(),
+			azure.Kind:      azureTargets(),
 		},
 		Issuers: map[string]Issuer{
 			access.KindOIDC:    oidcIssuers(),

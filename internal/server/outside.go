@@ -18,7 +18,9 @@ import (
 	"github.com/daypass/daypass/internal/source"
 	"github.com/daypass/daypass/internal/trust"
 	"github.com/daypass/daypass/target/aws"
-	"github.com/daypass/daypass/target/cloudtoken"
+	"github.com/daypass/daypass/target/azure"
+	"github.com/daypass/daypass/target/cloud"
+	"github.com/daypass/daypass/target/gcp"
 	"github.com/daypass/daypass/target/oidctoken"
 )
 
@@ -39,24 +41,50 @@ func FederationOf(files map[string]string, role, url, algorithm string) (trust.F
 		return f, ofToken(&f, r)
 	case aws.Kind:
 		return f, ofAWS(&f, r, cfg.Targets[r.Target])
-	case cloudtoken.KindGoogle, cloudtoken.KindAzure:
-		return f, ofCloud(&f, cfg.Targets[r.Target])
+	case gcp.Kind:
+		return f, ofGoogle(&f, r, cfg.Targets[r.Target])
+	case azure.Kind:
+		return f, ofAzure(&f, r, cfg.Targets[r.Target])
 	default:
 		return f, withHint(fmt.Errorf("role %q is of a target of kind %s, which needs no trust in our issuer", role, of), "name a role with a section oidc-token or aws")
 	}
 }
 
-// ofCloud fills in what a target at a cloud is asked for with.
-func ofCloud(f *trust.Federation, t access.Target) error {
-	f.Algorithm, f.Audience = string(issuer.RS256), cloudtoken.AzureAudience
-	if t.Kind == cloudtoken.KindAzure {
-		return nil
+// ofGoogle fills in what Google has to trust for a role: the role's own tokens, or where it makes an account per lease, those
+// of its target.
+func ofGoogle(f *trust.Federation, role access.Role, of access.Target) error {
+	var settings gcp.Settings
+	var rights gcp.Rights
+	if err := errors.Join(json.Unmarshal(of.Settings, &settings), json.Unmarshal(role.Rights, &rights)); err != nil {
+		return fmt.Errorf("read role %q and its target: %w", role.Name, err)
 	}
-	var settings cloudtoken.GoogleSettings
-	if err := json.Unmarshal(t.Settings, &settings); err != nil {
-		return fmt.Errorf("read the settings of target %q: %w", t.Name, err)
+	f.Algorithm, f.Audience = string(issuer.RS256), settings.Audience()
+	if m := settings.Manage; m != nil && rights.PerLease {
+		f.Subject = cloud.ManagerSubject(of.Name)
+		f.Manager = &trust.Manager{Principal: m.ServiceAccount, Home: m.Project, Grants: map[string][]string{}}
+		for _, b := range rights.Bindings {
+			f.Manager.Grants[b.On] = b.Roles
+		}
 	}
-	f.Audience = settings.Audience()
+	return nil
+}
+
+// ofAzure fills in what Entra has to trust for a role: the role's own tokens, or where it makes an application per lease, those
+// of its target.
+func ofAzure(f *trust.Federation, role access.Role, of access.Target) error {
+	var settings azure.Settings
+	var rights azure.Rights
+	if err := errors.Join(json.Unmarshal(of.Settings, &settings), json.Unmarshal(role.Rights, &rights)); err != nil {
+		return fmt.Errorf("read role %q and its target: %w", role.Name, err)
+	}
+	f.Algorithm, f.Audience = string(issuer.RS256), azure.Audience
+	if m := settings.Manage; m != nil && rights.PerLease {
+		f.Subject = cloud.ManagerSubject(of.Name)
+		f.Manager = &trust.Manager{Principal: m.ClientID, Grants: map[string][]string{}}
+		for _, a := range rights.Assignments {
+			f.Manager.Grants[a.On] = a.Roles
+		}
+	}
 	return nil
 }
 

@@ -30,6 +30,17 @@ type Federation struct {
 	// For AWS alone: names of the session tags that the tokens carry, and whether they carry a source identity.
 	Tags           []string
 	SourceIdentity bool
+
+	// For Google Cloud and Azure, where the role makes a principal per lease: who makes them. The subject is then Daypass
+	// itself.
+	Manager *Manager
+}
+
+// Manager is the principal by which Daypass makes others.
+type Manager struct {
+	Principal string              // its address or ID
+	Home      string              // the project where it makes accounts; empty at Azure
+	Grants    map[string][]string // the roles that it has to be able to grant, by the resource or scope
 }
 
 // Platforms returns the other sides that [Render] knows.
