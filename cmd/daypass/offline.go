@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/daypass/daypass/api"
-	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/inspection"
 	"github.com/daypass/daypass/internal/source"
@@ -38,7 +38,7 @@ func (s *sorting) of(c *cobra.Command) (inspection.Server, error) {
 	if absent := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission); absent && !named {
 		return inspection.Server{}, nil
 	}
-	of := inspection.Server{TimeZones: cfg.TimeZones, RequiresConditions: cfg.Conditions == broker.ConditionsRequire}
+	of := inspection.Server{TimeZones: cfg.TimeZones, RequiresConditions: cfg.Conditions == admission.ConditionsRequire}
 	if len(s.timeZones) > 0 {
 		of.TimeZones = s.timeZones
 	}

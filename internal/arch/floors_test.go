@@ -52,6 +52,7 @@ const floors = `
 2 internal/trace            spans of what the broker does, for an OpenTelemetry collector
 2 internal/testbed          real servers for tests, demo and benchmarks
 2 internal/testissuer       a real OpenID Connect issuer for tests, demo and benchmarks
+2 internal/rate             how often one principal may ask
 
 3 identity/kubernetes       service account tokens of a Kubernetes cluster
 3 identity/spiffe           SPIFFE identities of a trust domain, as tokens and as certificates
@@ -67,29 +68,36 @@ const floors = `
 3 internal/revoker          drives every lease that must end to revoked; reconciles targets with the store
 3 internal/agent            workload side: find evidence, acquire, renew, hand over
 3 internal/rig              a whole installation as processes, for the crash loop and benchmarks
+3 internal/denial           what was refused, on record without flooding it
+3 internal/chore            work that comes back, done by one of the servers of a store
 
-4 internal/broker           the story: verify, decide, record, grant, activate, answer
 4 internal/config           the file daypass.yaml: fields, defaults, checks
 4 internal/kind             the kinds of targets and issuers, and how one is made
 4 internal/trust            whom a configuration trusts: what is wider than it need be, and how others trust us
+4 internal/admission        who stands there and what they may do, by the rules that serve
 
+5 internal/broker           the story: verify, decide, record, grant, activate, answer
 5 internal/verifier         the verifiers of the issuers in use, and which of them evidence goes to
 5 internal/deployment       brings access revisions into service: the fleet in step with the active one
 5 internal/installation     makes, keeps and moves a store and its keys, with no server running
 5 internal/inspection       what can be known of access files and an issuer without their server
 5 internal/socket           the socket for local administration, and who connects to it
-5 internal/feed             reads the sources of posture that have a URL
-5 internal/httpapi          HTTP edge: decode, call, problem details
+5 internal/enrolment        devices: invited, enrolled, renewed, removed
+5 internal/posture          what is said of the state of devices, clusters and principals
+5 internal/review           decides live leases again, and ends those that fall
 
-6 internal/server           composition: builds everything from a configuration
+6 internal/feed             reads the sources of posture that have a URL
+6 internal/httpapi          HTTP edge: decode, call, problem details
 
-7 cmd/daypass               the one binary: flags, output, exit codes
-7 daypasstest               a real broker in the test's process, for users' own tests
-7 internal/demo             the demonstration that make demo runs
-7 internal/testissuer/cmd/testissuer  the test issuer as a process of its own
-7 internal/bench            benchmarks of the whole, as ratios against floors
-7 internal/crash            the crash loop: kill the broker at random instants and audit what is left
-7 internal/chaos            the chaos run: several replicas, accidents at random, and one history that fits all answers
+7 internal/server           composition: builds everything from a configuration
+
+8 cmd/daypass               the one binary: flags, output, exit codes
+8 daypasstest               a real broker in the test's process, for users' own tests
+8 internal/demo             the demonstration that make demo runs
+8 internal/testissuer/cmd/testissuer  the test issuer as a process of its own
+8 internal/bench            benchmarks of the whole, as ratios against floors
+8 internal/crash            the crash loop: kill the broker at random instants and audit what is left
+8 internal/chaos            the chaos run: several replicas, accidents at random, and one history that fits all answers
 `
 
 // bans forbids imports by path prefix, each with its reason.
@@ -107,7 +115,12 @@ internal/trust      os            it looks at texts
 internal/trust      net/http      it looks at texts
 internal/policy     database/sql  a decision is a pure function
 internal/broker     net/http      the edge is one floor up
+internal/admission  net/http      the edge is two floors up
+internal/enrolment  net/http      the edge is one floor up
+internal/posture    net/http      the edge is one floor up
+internal/review     net/http      the edge is one floor up
 internal/broker     database/sql  all SQL lives in the store
+internal/admission  database/sql  all SQL lives in the store
 internal/revoker    database/sql  all SQL lives in the store
 internal/httpapi    database/sql  all SQL lives in the store
 client              github.com/daypass/daypass/internal   outsiders import the SDK: it takes nothing of the server along

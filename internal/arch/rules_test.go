@@ -10,8 +10,8 @@ import (
 
 // clockReaders may call time.Now. Elsewhere time is an argument, so that tests own it.
 var clockReaders = []string{
-	"client", "cmd/daypass", "daypasstest", "internal/agent", "internal/bench", "internal/broker", "internal/crash", "internal/demo",
-	"internal/revoker", "internal/server", "internal/store", "internal/store/sqlite", "internal/store/storetest", "internal/testbed",
+	"client", "cmd/daypass", "daypasstest", "internal/agent", "internal/bench", "internal/broker", "internal/chore", "internal/crash", "internal/demo",
+	"internal/review", "internal/revoker", "internal/server", "internal/store", "internal/store/sqlite", "internal/store/storetest", "internal/testbed",
 	"internal/rig", "internal/testissuer", "internal/testissuer/cmd/testissuer", "identity/identitytest", "target/targettest",
 }
 
@@ -31,7 +31,7 @@ func TestOnlyTheseRoomsReadTheClock(t *testing.T) {
 // revealers may turn a secret into its bytes, each for the reason given.
 var revealers = map[string]string{
 	"internal/httpapi":        "writes the one answer that holds the credential",
-	"internal/broker":         "hashes lease tokens and idempotency keys",
+	"internal/admission":      "hashes lease tokens",
 	"internal/feed":           "asks the sources of posture that have a URL",
 	"internal/verifier":       "reads who a token says it is from",
 	"internal/watch":          "posts to the URL that alerts go to, and signs them",

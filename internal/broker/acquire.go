@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/lease"
 	"github.com/daypass/daypass/internal/policy"
@@ -24,20 +24,14 @@ const (
 	maxTries    = 5                // how often a request follows an access revision that changes under it
 )
 
-// Origin is where a request comes from.
-type Origin struct {
-	Request  string // request ID
-	SourceIP netip.Addr
-}
-
 // AcquireRequest asks for a credential of a role.
 type AcquireRequest struct {
-	Evidence Evidence
+	Evidence admission.Evidence
 	Role     string
 	TTL      time.Duration // 0: the role's default
 	Reason   string
 	Key      string // Idempotency-Key, empty where there is none
-	Origin   Origin
+	Origin   admission.Origin
 }
 
 // Acquired is a lease with what opens it. It exists in one answer only.
@@ -52,15 +46,13 @@ type Acquired struct {
 // acquisition is one request on its way through the steps. Each step fills what the next one needs.
 type acquisition struct {
 	request   AcquireRequest
-	view      *View
+	view      *admission.View
 	principal identity.Principal
-	dues      []due // of the evidence, settled with the record
+	dues      []admission.Due // of the evidence, settled with the record
 	role      access.Role
 	ttl       time.Duration
 	clamped   bool
-	around    circumstances
-	asked     policy.Request
-	decision  store.Decision
+	ruling    admission.Ruling
 	lease     store.Lease
 	token     secret.Text
 	ahead     *target.Credential // made before the record; nil where the target is called after it
@@ -92,7 +84,7 @@ func (b *Broker) acquire(ctx context.Context, a *acquisition) (Acquired, error) 
 
 // acquireAs goes on for a principal whose evidence is good.
 func (b *Broker) acquireAs(ctx context.Context, a *acquisition) (Acquired, error) {
-	if err := b.rates.take(a.principal.IssuerURL, a.principal.Subject, time.Now()); err != nil {
+	if err := b.rates.Take(a.principal.IssuerURL, a.principal.Subject, time.Now()); err != nil {
 		return Acquired{}, err
 	}
 	if err := b.admit(ctx, a); err != nil {
@@ -126,8 +118,8 @@ func (b *Broker) fulfil(ctx context.Context, a *acquisition) (target.Credential,
 // verify turns evidence into a principal, by the issuers of the active revision.
 func (b *Broker) verify(ctx context.Context, a *acquisition) (err error) {
 	defer b.tracer.Start(&ctx, "verify").End(&err)
-	a.view = b.View()
-	a.principal, a.dues, err = b.identify(ctx, a.view, a.request.Evidence)
+	a.view = b.guard.View()
+	a.principal, a.dues, err = b.guard.Verify(ctx, a.view, a.request.Evidence)
 	return err
 }
 
@@ -142,18 +134,15 @@ func (b *Broker) admit(ctx context.Context, a *acquisition) error {
 		}
 		b.grantAhead(ctx, a)
 		err := b.record(ctx, a)
-		if !errors.Is(err, errRevisionChanged) {
+		if !errors.Is(err, admission.ErrRevisionChanged) {
 			return err
 		}
-		if a.view, err = b.refresh(ctx); err != nil {
+		if a.view, err = b.guard.Refresh(ctx); err != nil {
 			return err
 		}
 	}
 	return fault.New(fault.StoreUnavailable, "acquire", "the access configuration keeps changing; try again")
 }
-
-// errIssuerLeft is for evidence that was good until its issuer left the access configuration.
-var errIssuerLeft = fault.New(fault.Unauthenticated, "acquire", "the token's issuer has just left the access configuration")
 
 // decide asks the policies. A role that does not exist is denied like any other, so that no stranger learns
 // which roles there are.
@@ -161,40 +150,33 @@ func (b *Broker) decide(ctx context.Context, a *acquisition) (err error) {
 	defer b.tracer.Start(&ctx, "decide").End(&err)
 	var trusted, exists bool
 	var tooLong error
-	if a.principal, trusted = a.view.recognise(a.principal); !trusted {
-		return errIssuerLeft
+	if a.principal, trusted = a.view.Recognise(a.principal); !trusted {
+		return admission.ErrIssuerLeft
 	}
 	if a.role, exists = a.view.Access.Roles[a.request.Role]; exists {
 		// Told only to those who may have the role: others must not learn that it is there.
 		a.ttl, a.clamped, tooLong = chooseTTL(a.role, a.request.TTL, a.role.TTL.Max)
 	}
-	now, on := b.clock.Now(), policy.OnRole(a.request.Role)
-	if a.around, err = b.lookAround(ctx, a.view, a.principal, 0); err != nil {
-		return err
-	}
-	a.asked = policy.Request{
+	a.ruling, err = b.guard.Rule(ctx, admission.Question{
+		View:      a.view,
 		Principal: a.principal,
 		Action:    policy.Acquire,
-		Resource:  on,
-		Now:       now,
-		SourceIP:  a.request.Origin.SourceIP,
+		Resource:  policy.OnRole(a.request.Role),
 		TTL:       a.ttl,
-		TokenAge:  tokenAge(a.principal, now),
-	}
-	a.asked.Country, a.asked.Subdivision = b.place(a.asked.SourceIP)
-	if err := a.around.tell(a.view, &a.asked); err != nil {
+		SourceIP:  a.request.Origin.SourceIP,
+		Now:       b.clock.Now(),
+	})
+	if err != nil {
 		return err
 	}
-	d := a.view.Policy.Decide(a.asked)
-	a.decision = b.newDecision(a.view, a.principal, policy.Acquire, on, d, now)
-	if d.Allow && exists {
+	if a.ruling.Allow && exists {
 		return tooLong
 	}
-	about := a.decision.Resource
+	about := a.ruling.Decision.Resource
 	if !exists {
 		about = "" // all roles that there are not are one: their names are the caller's to choose
 	}
-	return b.deny(ctx, a.decision, about, fmt.Sprintf("role %q was denied", a.request.Role))
+	return b.guard.Deny(ctx, a.ruling.Decision, about, fmt.Sprintf("role %q was denied", a.request.Role))
 }
 
 // chooseTTL applies the role's default, and what is the most here. With an error it still returns the most.
@@ -256,10 +238,10 @@ func (b *Broker) activate(ctx context.Context, a *acquisition, c target.Credenti
 	defer b.tracer.Start(&ctx, "activate").End(&err)
 	for range maxTries {
 		err = b.tryActivate(ctx, a, c)
-		if !errors.Is(err, errRevisionChanged) {
+		if !errors.Is(err, admission.ErrRevisionChanged) {
 			return err
 		}
-		if a.view, err = b.refresh(ctx); err != nil {
+		if a.view, err = b.guard.Refresh(ctx); err != nil {
 			return err
 		}
 		if err := b.decide(ctx, a); err != nil {
@@ -276,7 +258,7 @@ func (b *Broker) tryActivate(ctx context.Context, a *acquisition, c target.Crede
 	var leaf []byte
 	var active store.Lease
 	err := b.store.Update(ctx, func(tx *store.Tx) (err error) {
-		if err := b.checkRevision(tx, a.view); err != nil {
+		if err := a.view.Check(tx); err != nil {
 			return err
 		}
 		if err := b.checkLocks(tx, a.lease); err != nil {
@@ -293,7 +275,7 @@ func (b *Broker) tryActivate(ctx context.Context, a *acquisition, c target.Crede
 	if denied, ok := errors.AsType[*deniedError](err); ok {
 		b.abandon(ctx, a, lease.Locked)
 		refusal := fault.Wrap(fault.Denied, "acquire", denied.text, denied)
-		refusal.Decision = a.decision.ID
+		refusal.Decision = a.ruling.Decision.ID
 		return refusal
 	}
 	if err != nil {

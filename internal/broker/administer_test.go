@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/lease"
@@ -163,9 +164,9 @@ func TestARoleThatLeftLetsItsLeasesLiveAndRenewsNone(t *testing.T) {
 	_, err := d.Apply(t.Context(), local, without, "")
 	must(t, err)
 	must(t, d.system.Try(got.Credential))
-	_, _, err = d.Renew(t.Context(), broker.Caller{Evidence: shown(got.Token)}, got.Lease.ID, 0)
+	_, _, err = d.Renew(t.Context(), admission.Caller{Evidence: shown(got.Token)}, got.Lease.ID, 0)
 	check(t, "renew", err, fault.Conflict)
-	_, err = d.Release(t.Context(), broker.Caller{Evidence: shown(got.Token)}, got.Lease.ID, time.Minute)
+	_, err = d.Release(t.Context(), admission.Caller{Evidence: shown(got.Token)}, got.Lease.ID, time.Minute)
 	must(t, err)
 }
 
@@ -176,7 +177,7 @@ func TestARestartServesTheActiveRevisionAndEndsWhatWasPending(t *testing.T) {
 
 	again := open(t, options{path: d.path, system: d.system})
 	must(t, again.system.Try(got.Credential))
-	l, err := again.Release(t.Context(), broker.Caller{Evidence: shown(got.Token)}, got.Lease.ID, time.Minute)
+	l, err := again.Release(t.Context(), admission.Caller{Evidence: shown(got.Token)}, got.Lease.ID, time.Minute)
 	must(t, err)
 	if l.State != lease.Revoked {
 		t.Errorf("the lease is %s", l.State)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/identity"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/lease"
@@ -50,7 +51,7 @@ func TestPrincipalsWhoseNamesLookAlikeDoNotShareLeases(t *testing.T) {
 func TestALeaseTokenIsGoodForNothingElse(t *testing.T) {
 	d := start(t, options{})
 	mine, other := d.acquire("alice", "reader"), d.acquire("alice", "reader")
-	holder := broker.Caller{Evidence: shown(mine.Token), Origin: origin}
+	holder := admission.Caller{Evidence: shown(mine.Token), Origin: origin}
 	if _, err := d.Lease(t.Context(), holder, other.Lease.ID); !fault.Is(err, fault.NotFound) {
 		t.Errorf("another lease of the same principal: %v", err)
 	}
@@ -68,7 +69,7 @@ func TestALeaseTokenIsGoodForNothingElse(t *testing.T) {
 		"dpl_" + string(mine.Lease.ID), "dpl_" + string(mine.Lease.ID) + "_",
 		strings.Replace(good, string(mine.Lease.ID), string(other.Lease.ID), 1)}
 	for _, token := range bad {
-		if _, err := d.Lease(t.Context(), broker.Caller{Evidence: shown(secret.New(token)), Origin: origin}, mine.Lease.ID); !fault.Is(err, fault.Unauthenticated) {
+		if _, err := d.Lease(t.Context(), admission.Caller{Evidence: shown(secret.New(token)), Origin: origin}, mine.Lease.ID); !fault.Is(err, fault.Unauthenticated) {
 			t.Errorf("token %.6s…: %v", token, err)
 		}
 	}
@@ -99,7 +100,7 @@ func TestARenewalThatRacesWithALockMovesNothing(t *testing.T) {
 	for _, h := range held {
 		all.Go(func() {
 			for range 20 {
-				_, _, _ = d.Renew(t.Context(), broker.Caller{Evidence: shown(h.Token), Origin: origin}, h.Lease.ID, 20*time.Minute)
+				_, _, _ = d.Renew(t.Context(), admission.Caller{Evidence: shown(h.Token), Origin: origin}, h.Lease.ID, 20*time.Minute)
 			}
 		})
 	}

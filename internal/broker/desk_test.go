@@ -16,9 +16,12 @@ import (
 
 	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/lease"
 	"github.com/daypass/daypass/internal/policy"
+	"github.com/daypass/daypass/internal/posture"
+	"github.com/daypass/daypass/internal/review"
 	"github.com/daypass/daypass/internal/revoker"
 	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/internal/store/sqlite"
@@ -73,7 +76,10 @@ permit (principal in Issuer::"ops", action in [Action::"read", Action::"lock", A
 // desk is a broker with its real store, revoker and policies, over a target in memory. Tokens are the names of
 // workloads that it knows.
 type desk struct {
+	*admission.Guard
 	*broker.Broker
+	posture  *posture.Records
+	reviews  *review.Reviews
 	t        testing.TB
 	store    *store.Store
 	revoker  *revoker.Revoker
@@ -124,10 +130,16 @@ func open(t testing.TB, opt options) *desk {
 	clock := revoker.NewClock()
 	log := slog.New(slog.DiscardHandler)
 	d.revoker = revoker.New(revoker.Config{Store: s, Fleet: d.fleet, Clock: clock, Log: log})
-	d.Broker = broker.New(broker.Config{
-		Store: s, Fleet: d.fleet, Revoker: d.revoker, Clock: clock, Builder: d, NewKey: newKey,
-		Limits: opt.limits, Admins: []string{"ops"}, Log: log,
+	d.Guard = admission.New(admission.Config{
+		Store: s, Ender: d.revoker, Builder: d, Admins: []string{"ops"}, Now: clock.Now, Log: log,
 		Locate: func(address netip.Addr) (country, subdivision string) { return d.places.of(address), "" },
+	})
+	d.Broker = broker.New(broker.Config{
+		Guard: d.Guard, Store: s, Fleet: d.fleet, Revoker: d.revoker, Clock: clock, NewKey: newKey, Limits: opt.limits, Log: log,
+	})
+	d.posture = posture.New(posture.Config{Guard: d.Guard, Store: s, Now: clock.Now})
+	d.reviews = review.New(review.Config{
+		Guard: d.Guard, Store: s, Activated: d.Activated(), Posture: d.posture.Changed(), Wake: d.revoker.Wake, Now: clock.Now, Log: log,
 	})
 	d.run()
 	must(t, d.Load(t.Context()))
@@ -168,7 +180,8 @@ func (d *desk) run() {
 		}
 	})
 	running.Go(func() { _ = d.revoker.Run(ctx) })
-	running.Go(func() { _ = d.Broker.Run(ctx) })
+	running.Go(func() { _ = d.Guard.Run(ctx) })
+	running.Go(func() { _ = d.reviews.Run(ctx) })
 	d.stop = sync.OnceFunc(func() {
 		cancel()
 		running.Wait()
@@ -181,8 +194,8 @@ func (d *desk) run() {
 	d.t.Cleanup(d.stop)
 }
 
-// Build implements [broker.Builder].
-func (d *desk) Build(_ context.Context, revision string, f access.Files) (*broker.View, error) {
+// Build implements [admission.Builder].
+func (d *desk) Build(_ context.Context, revision string, f access.Files) (*admission.View, error) {
 	kind := access.Kind{Settings: empty, Rights: func(access.Section) (any, error) { return map[string]bool{"read": true}, nil }}
 	cfg, err := access.Parse(f, access.Kinds{Targets: map[string]access.Kind{"memory": kind}})
 	if err != nil {
@@ -192,7 +205,7 @@ func (d *desk) Build(_ context.Context, revision string, f access.Files) (*broke
 	if err != nil {
 		return nil, err
 	}
-	return &broker.View{Revision: cfg.Hash, Access: cfg, Policy: engine, Verifier: d.verifier}, nil
+	return &admission.View{Revision: cfg.Hash, Access: cfg, Policy: engine, Verifier: d.verifier}, nil
 }
 
 func empty(s access.Section) (any, error) {
@@ -200,8 +213,8 @@ func empty(s access.Section) (any, error) {
 	return none, s.Decode(&none)
 }
 
-// Deploy implements [broker.Builder].
-func (d *desk) Deploy(context.Context, *broker.View) ([]string, error) {
+// Deploy implements [admission.Builder].
+func (d *desk) Deploy(context.Context, *admission.View) ([]string, error) {
 	d.fleet.Put(d.member)
 	return nil, nil
 }
@@ -214,9 +227,9 @@ type workloads struct {
 }
 
 // shown is a token as evidence.
-func shown(token secret.Text) broker.Evidence { return broker.Evidence{Token: token} }
+func shown(token secret.Text) admission.Evidence { return admission.Evidence{Token: token} }
 
-// Relied implements [broker.Verifier].
+// Relied implements [admission.Verifier].
 func (w *workloads) Relied(string) time.Duration { return 0 }
 
 // VerifyCertificate implements [identity.CertificateVerifier].
@@ -244,13 +257,13 @@ func workload(issuer, subject string, claims map[string]any) identity.Principal 
 }
 
 var (
-	local  = broker.Caller{Local: true, UID: 0}
-	origin = broker.Origin{Request: "r", SourceIP: netip.MustParseAddr("192.0.2.7")}
+	local  = admission.Caller{Local: true, UID: 0}
+	origin = admission.Origin{Request: "r", SourceIP: netip.MustParseAddr("192.0.2.7")}
 )
 
 // as is a caller with a token.
-func as(token string) broker.Caller {
-	return broker.Caller{Evidence: shown(secret.New(token)), Origin: origin}
+func as(token string) admission.Caller {
+	return admission.Caller{Evidence: shown(secret.New(token)), Origin: origin}
 }
 
 // ask is a request for a role.

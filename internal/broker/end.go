@@ -11,7 +11,7 @@ import (
 // pending or active, and the revoker ends it at its expiry or at the next start.
 func (b *Broker) abandon(ctx context.Context, a *acquisition, reason lease.Reason) {
 	if err := b.endLease(ctx, a.lease.ID, reason); err != nil {
-		b.logOf(a.request.Origin).Error("end a lease that was not handed out", "lease", a.lease.ID, "target", a.lease.Target, "err", err)
+		a.request.Origin.Log(b.log).Error("end a lease that was not handed out", "lease", a.lease.ID, "target", a.lease.Target, "err", err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/fault"
 )
@@ -44,7 +45,7 @@ func decisionOf(err error) string {
 func TestAHolderCannotFillTheLedgerWithRenewals(t *testing.T) {
 	d := start(t, options{limits: broker.Limits{AcquireRate: 10}})
 	acquired := d.acquire("alice", "reader")
-	holder := broker.Caller{Evidence: shown(acquired.Token), Origin: origin}
+	holder := admission.Caller{Evidence: shown(acquired.Token), Origin: origin}
 	before := d.ledgerSize()
 	begun, done := time.Now(), 0
 	for range 300 {
@@ -81,7 +82,7 @@ func TestARenamedIssuerDoesNotKeepItsOldRights(t *testing.T) {
 	narrowed := strings.Replace(policies, "principal is Workload, action in", "principal in Issuer::\"ci\", action in", 1)
 	_, err := d.Apply(t.Context(), local, access.Files{"access.yaml": renamed, "policies.cedar": narrowed}, "")
 	must(t, err)
-	if _, _, err := d.Renew(t.Context(), broker.Caller{Evidence: shown(acquired.Token), Origin: origin}, acquired.Lease.ID, 20*time.Minute); err == nil {
+	if _, _, err := d.Renew(t.Context(), admission.Caller{Evidence: shown(acquired.Token), Origin: origin}, acquired.Lease.ID, 20*time.Minute); err == nil {
 		t.Error("a lease of https://ci.example.com was renewed by a policy for https://new.example.com")
 	}
 }
@@ -92,7 +93,7 @@ func TestARoleThatStopsRenewingByHandleStopsForLiveLeases(t *testing.T) {
 	acquired := d.acquire("alice", "reader")
 	_, err := d.Apply(t.Context(), local, access.Files{"access.yaml": strings.Replace(files, "renew: handle", "renew: evidence", 1), "policies.cedar": policies}, "")
 	must(t, err)
-	if _, _, err := d.Renew(t.Context(), broker.Caller{Evidence: shown(acquired.Token), Origin: origin}, acquired.Lease.ID, 20*time.Minute); err == nil {
+	if _, _, err := d.Renew(t.Context(), admission.Caller{Evidence: shown(acquired.Token), Origin: origin}, acquired.Lease.ID, 20*time.Minute); err == nil {
 		t.Error("the lease token still renews")
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/lease"
 	"github.com/daypass/daypass/internal/policy"
@@ -15,8 +16,8 @@ import (
 )
 
 // Lease returns a lease to its holder or to an administrator who may read it.
-func (b *Broker) Lease(ctx context.Context, c Caller, id lease.ID) (store.Lease, error) {
-	who, err := b.identifyCaller(ctx, c)
+func (b *Broker) Lease(ctx context.Context, c admission.Caller, id lease.ID) (store.Lease, error) {
+	who, err := b.guard.Identify(ctx, c)
 	if err != nil {
 		return store.Lease{}, err
 	}
@@ -24,16 +25,16 @@ func (b *Broker) Lease(ctx context.Context, c Caller, id lease.ID) (store.Lease,
 }
 
 // Leases returns one page of the leases that match: to an administrator all, to a workload its own.
-func (b *Broker) Leases(ctx context.Context, c Caller, filter store.Filter, cursor string, limit int) (found []store.Lease, next string, err error) {
-	who, err := b.identifyCaller(ctx, c)
+func (b *Broker) Leases(ctx context.Context, c admission.Caller, filter store.Filter, cursor string, limit int) (found []store.Lease, next string, err error) {
+	who, err := b.guard.Identify(ctx, c)
 	if err != nil {
 		return nil, "", err
 	}
-	if !who.local && !b.permits(who, policy.Read, policy.OnSystem()) {
-		if who.holds != "" {
+	if !who.Local && !b.guard.Permits(who, policy.Read, policy.OnSystem()) {
+		if who.Holds != "" {
 			return nil, "", fault.New(fault.Denied, "list leases", "a lease token reads its own lease only")
 		}
-		filter.IssuerURL, filter.Subject = who.principal.IssuerURL, who.principal.Subject
+		filter.IssuerURL, filter.Subject = who.Principal.IssuerURL, who.Principal.Subject
 	}
 	err = b.store.View(ctx, func(tx *store.Tx) (err error) {
 		found, next, err = tx.Leases(filter, cursor, limit)
@@ -44,8 +45,8 @@ func (b *Broker) Leases(ctx context.Context, c Caller, filter store.Filter, curs
 
 // Release ends a lease and waits up to wait for the proof. The holder may always, also under a lock;
 // administrators may where a policy permits them to revoke it. Releasing twice is no error.
-func (b *Broker) Release(ctx context.Context, c Caller, id lease.ID, wait time.Duration) (store.Lease, error) {
-	who, err := b.identifyCaller(ctx, c)
+func (b *Broker) Release(ctx context.Context, c admission.Caller, id lease.ID, wait time.Duration) (store.Lease, error) {
+	who, err := b.guard.Identify(ctx, c)
 	if err != nil {
 		return store.Lease{}, err
 	}
@@ -54,7 +55,7 @@ func (b *Broker) Release(ctx context.Context, c Caller, id lease.ID, wait time.D
 		return l, err
 	}
 	reason := lease.Released
-	if !who.owns(l) {
+	if !who.Owns(l) {
 		reason = lease.Revoke
 	}
 	proved, forget := b.revoker.Await(id)
@@ -107,15 +108,13 @@ func (b *Broker) isDead(ctx context.Context, id lease.ID) (dead bool) {
 
 // renewal is one renewal on its way through its steps.
 type renewal struct {
-	who       actor
-	view      *View
+	who       admission.Actor
+	view      *admission.View
 	principal identity.Principal
 	role      access.Role
 	lease     store.Lease
 	asked     time.Duration
-	around    circumstances
-	request   policy.Request
-	decision  store.Decision
+	ruling    admission.Ruling
 	expiresAt time.Time // never before the expiry that the lease has
 	clamped   bool
 }
@@ -125,19 +124,19 @@ type renewal struct {
 //
 // The new bound is recorded before the target is asked, and the new expiry after the target moved its own: a
 // lost answer leaves a lease that ends too early and a credential that the record covers.
-func (b *Broker) Renew(ctx context.Context, c Caller, id lease.ID, ttl time.Duration) (l store.Lease, clamped bool, err error) {
-	who, err := b.meet(ctx, c)
+func (b *Broker) Renew(ctx context.Context, c admission.Caller, id lease.ID, ttl time.Duration) (l store.Lease, clamped bool, err error) {
+	who, err := b.guard.Meet(ctx, c)
 	if err != nil {
 		return l, false, err
 	}
-	r := &renewal{who: who, view: b.View(), asked: ttl}
+	r := &renewal{who: who, view: b.guard.View(), asked: ttl}
 	if r.lease, err = b.lease(ctx, who, id, policy.Read); err != nil {
 		return l, false, err
 	}
 	if err := r.mayAsk(); err != nil {
 		return l, false, err
 	}
-	if err := b.renews.take(r.lease.IssuerURL, r.lease.Subject, time.Now()); err != nil {
+	if err := b.renews.Take(r.lease.IssuerURL, r.lease.Subject, time.Now()); err != nil {
 		return l, false, err
 	}
 	done, err := b.renewing.begin(id)
@@ -149,10 +148,10 @@ func (b *Broker) Renew(ctx context.Context, c Caller, id lease.ID, ttl time.Dura
 		if err = b.decideRenewal(ctx, r); err != nil {
 			return l, false, err
 		}
-		if err = b.bound(ctx, r); !errors.Is(err, errRevisionChanged) {
+		if err = b.bound(ctx, r); !errors.Is(err, admission.ErrRevisionChanged) {
 			break
 		}
-		if r.view, err = b.refresh(ctx); err != nil {
+		if r.view, err = b.guard.Refresh(ctx); err != nil {
 			return l, false, err
 		}
 	}
@@ -169,11 +168,11 @@ func (b *Broker) Renew(ctx context.Context, c Caller, id lease.ID, ttl time.Dura
 func (r *renewal) mayAsk() error {
 	op := "renew lease " + string(r.lease.ID)
 	switch {
-	case !r.who.owns(r.lease):
+	case !r.who.Owns(r.lease):
 		return fault.New(fault.Denied, op, "only its holder renews a lease")
 	case r.lease.State != lease.Active:
 		return fault.New(fault.Conflict, op, fmt.Sprintf("the lease is %s; acquire a new one", r.lease.State))
-	case r.who.holds != "" && !r.lease.RenewByHandle:
+	case r.who.Holds != "" && !r.lease.RenewByHandle:
 		return fault.New(fault.Denied, op, "this role renews on fresh evidence only; show a workload token")
 	}
 	return nil
@@ -186,7 +185,7 @@ func (b *Broker) decideRenewal(ctx context.Context, r *renewal) (err error) {
 	if r.role, exists = r.view.Access.Roles[r.lease.Role]; !exists {
 		return fault.New(fault.Conflict, op, fmt.Sprintf("role %q has left the access configuration; the lease lives until it expires", r.lease.Role))
 	}
-	if r.who.holds != "" && r.role.Renew != access.Handle {
+	if r.who.Holds != "" && r.role.Renew != access.Handle {
 		return fault.New(fault.Denied, op, "this role renews on fresh evidence only now; show a workload token")
 	}
 	if r.principal, err = r.holder(); err != nil {
@@ -202,43 +201,37 @@ func (b *Broker) decideRenewal(ctx context.Context, r *renewal) (err error) {
 		return err
 	}
 	r.expiresAt, r.clamped = later(r.lease.ExpiresAt, now.Add(ttl)), clamped
-	on := policy.OnRole(r.lease.Role)
-	if r.around, err = b.lookAround(ctx, r.view, r.principal, 1); err != nil {
-		return err
-	}
-	r.request = policy.Request{
+	r.ruling, err = b.guard.Rule(ctx, admission.Question{
+		View:      r.view,
 		Principal: r.principal,
 		Action:    policy.Renew,
-		Resource:  on,
-		Now:       now,
-		SourceIP:  r.who.origin.SourceIP,
+		Resource:  policy.OnRole(r.lease.Role),
 		TTL:       ttl,
-		TokenAge:  tokenAge(r.principal, now),
-	}
-	r.request.Country, r.request.Subdivision = b.place(r.request.SourceIP)
-	if err := r.around.tell(r.view, &r.request); err != nil {
+		SourceIP:  r.who.Origin.SourceIP,
+		Own:       1,
+		Now:       now,
+	})
+	if err != nil {
 		return err
 	}
-	d := r.view.Policy.Decide(r.request)
-	r.decision = b.newDecision(r.view, r.principal, policy.Renew, on, d, now)
-	if !d.Allow {
-		return b.deny(ctx, r.decision, on.String(), "the renewal was denied")
+	if !r.ruling.Allow {
+		return b.guard.Deny(ctx, r.ruling.Decision, r.ruling.Decision.Resource, "the renewal was denied")
 	}
-	r.decision.Lease = string(r.lease.ID)
+	r.ruling.Decision.Lease = string(r.lease.ID)
 	return nil
 }
 
 // holder is the principal to decide about: freshly verified, or as it was when the lease was made.
 func (r *renewal) holder() (identity.Principal, error) {
-	p := r.who.principal
-	if r.who.holds != "" {
+	p := r.who.Principal
+	if r.who.Holds != "" {
 		claims, err := identity.ParseClaims(r.lease.Claims)
 		if err != nil {
 			return p, err
 		}
 		p = identity.Principal{Issuer: r.lease.Issuer, IssuerURL: r.lease.IssuerURL, Subject: r.lease.Subject, Claims: claims}
 	}
-	p, trusted := r.view.recognise(p)
+	p, trusted := r.view.Recognise(p)
 	if !trusted {
 		return p, fault.New(fault.Denied, "renew lease "+string(r.lease.ID), "the issuer of the lease has left the access configuration")
 	}
@@ -248,32 +241,32 @@ func (r *renewal) holder() (identity.Principal, error) {
 // bound records how long the credential may live from now on, before the target is asked.
 func (b *Broker) bound(ctx context.Context, r *renewal) error {
 	err := b.store.Update(ctx, func(tx *store.Tx) error {
-		if err := b.checkRevision(tx, r.view); err != nil {
+		if err := r.view.Check(tx); err != nil {
 			return err
 		}
-		if err := b.settle(tx, r.who.dues); err != nil {
+		if err := b.guard.Settle(tx, r.who.Dues); err != nil {
 			return err
 		}
 		current, err := b.stillActive(tx, r.lease.ID)
 		if err != nil {
 			return err
 		}
-		if err := b.confirm(tx, r.view, &r.request, &r.around, &r.decision, 1); err != nil {
+		if err := r.ruling.Confirm(tx); err != nil {
 			return err
 		}
-		if _, err := tx.PutDecision(r.decision); err != nil {
+		if _, err := tx.PutDecision(r.ruling.Decision); err != nil {
 			return err
 		}
 		r.lease = current
 		if err := tx.Renew(&r.lease, later(current.NativeUntil, r.expiresAt)); err != nil {
 			return err
 		}
-		if err := r.around.watch(tx, r.lease); err != nil {
+		if err := r.ruling.Watch(tx, r.lease); err != nil {
 			return err
 		}
-		return tx.Redecide(&r.lease, r.decision.ID)
+		return tx.Redecide(&r.lease, r.ruling.Decision.ID)
 	})
-	return b.overtaken(ctx, err, "the renewal was denied")
+	return b.guard.Overtaken(ctx, err, "the renewal was denied")
 }
 
 // extend moves the expiry at the target and then on the record.

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/lease"
@@ -17,11 +18,11 @@ func TestOnlyItsHolderKnowsALease(t *testing.T) {
 	d := start(t, options{})
 	got := d.acquire("alice", "reader")
 	other := d.acquire("bob", "reader")
-	byToken := broker.Caller{Evidence: shown(got.Token), Origin: origin}
-	byOtherToken := broker.Caller{Evidence: shown(other.Token), Origin: origin}
+	byToken := admission.Caller{Evidence: shown(got.Token), Origin: origin}
+	byOtherToken := admission.Caller{Evidence: shown(other.Token), Origin: origin}
 
 	for name, c := range map[string]struct {
-		caller broker.Caller
+		caller admission.Caller
 		want   fault.Kind
 	}{
 		"its holder":                     {as("alice"), ""},
@@ -33,7 +34,7 @@ func TestOnlyItsHolderKnowsALease(t *testing.T) {
 		"a workload without a lease":     {as("mallory"), fault.NotFound},
 		"a lease token nobody gave out":  {as("dpl_aaaaaaaaaaaaaaaaaaaa_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"), fault.Unauthenticated},
 		"a token that is not accepted":   {as("stranger"), fault.Unauthenticated},
-		"somebody who shows no evidence": {broker.Caller{}, fault.Unauthenticated},
+		"somebody who shows no evidence": {admission.Caller{}, fault.Unauthenticated},
 	} {
 		_, err := d.Lease(t.Context(), c.caller, got.Lease.ID)
 		check(t, name+" reads", err, c.want)
@@ -83,12 +84,12 @@ func TestReleaseByTheLeaseTokenWorksWhenTheEvidenceHasExpired(t *testing.T) {
 	delete(d.verifier.known, "alice") // as an expired token would be
 	_, err := d.Release(t.Context(), as("alice"), got.Lease.ID, 0)
 	check(t, "release by expired evidence", err, fault.Unauthenticated)
-	l, err := d.Release(t.Context(), broker.Caller{Evidence: shown(got.Token)}, got.Lease.ID, time.Minute)
+	l, err := d.Release(t.Context(), admission.Caller{Evidence: shown(got.Token)}, got.Lease.ID, time.Minute)
 	must(t, err)
 	if l.State != lease.Revoked {
 		t.Errorf("the lease is %s", l.State)
 	}
-	again, err := d.Release(t.Context(), broker.Caller{Evidence: shown(got.Token)}, got.Lease.ID, 0)
+	again, err := d.Release(t.Context(), admission.Caller{Evidence: shown(got.Token)}, got.Lease.ID, 0)
 	must(t, err)
 	if again.Reason != lease.Released {
 		t.Errorf("a second release changed the reason to %q", again.Reason)
@@ -110,7 +111,7 @@ func TestTheHolderMayReleaseUnderALock(t *testing.T) {
 func TestRenewal(t *testing.T) {
 	d := start(t, options{})
 	got := d.acquire("alice", "reader")
-	byToken := broker.Caller{Evidence: shown(got.Token), Origin: origin}
+	byToken := admission.Caller{Evidence: shown(got.Token), Origin: origin}
 
 	l, clamped, err := d.Renew(t.Context(), byToken, got.Lease.ID, 20*time.Minute)
 	must(t, err)
@@ -138,26 +139,26 @@ func TestRenewal(t *testing.T) {
 func TestWhoMayNotRenew(t *testing.T) {
 	d := start(t, options{})
 	reader, writer := d.acquire("alice", "reader"), d.acquire("alice", "writer")
-	renew := func(c broker.Caller, id lease.ID) error {
+	renew := func(c admission.Caller, id lease.ID) error {
 		_, _, err := d.Renew(t.Context(), c, id, time.Minute)
 		return err
 	}
 	check(t, "another workload", renew(as("bob"), reader.Lease.ID), fault.NotFound)
 	check(t, "an administrator", renew(local, reader.Lease.ID), fault.Denied)
-	check(t, "a lease token where the role wants evidence", renew(broker.Caller{Evidence: shown(writer.Token)}, writer.Lease.ID), fault.Denied)
+	check(t, "a lease token where the role wants evidence", renew(admission.Caller{Evidence: shown(writer.Token)}, writer.Lease.ID), fault.Denied)
 	check(t, "a holder whom no policy lets renew", renew(as("alice"), writer.Lease.ID), fault.Denied)
 
 	d.verifier.known["alice"] = workload("ci", "alice", map[string]any{"team": "visitors"})
 	check(t, "a holder whose fresh evidence no longer fits", renew(as("alice"), reader.Lease.ID), fault.Denied)
-	check(t, "the same by lease token: the claims of the acquisition count", renew(broker.Caller{Evidence: shown(reader.Token)}, reader.Lease.ID), "")
+	check(t, "the same by lease token: the claims of the acquisition count", renew(admission.Caller{Evidence: shown(reader.Token)}, reader.Lease.ID), "")
 
 	_, err := d.Lock(t.Context(), local, broker.LockRequest{Target: "vault", Reason: "incident"})
 	must(t, err)
-	if err := renew(broker.Caller{Evidence: shown(reader.Token)}, reader.Lease.ID); err == nil {
+	if err := renew(admission.Caller{Evidence: shown(reader.Token)}, reader.Lease.ID); err == nil {
 		t.Error("a locked lease was renewed")
 	}
 	d.awaitState(reader.Lease.ID, lease.Revoked)
-	check(t, "a dead lease", renew(broker.Caller{Evidence: shown(reader.Token)}, reader.Lease.ID), fault.Conflict)
+	check(t, "a dead lease", renew(admission.Caller{Evidence: shown(reader.Token)}, reader.Lease.ID), fault.Conflict)
 }
 
 func TestARenewalThatRacesWithALockNeverRevives(t *testing.T) {
@@ -170,7 +171,7 @@ func TestARenewalThatRacesWithALockNeverRevives(t *testing.T) {
 		_, err := d.Lock(ctx, local, broker.LockRequest{Role: "reader", Reason: "incident"})
 		return err
 	})
-	if _, _, err := d.Renew(t.Context(), broker.Caller{Evidence: shown(got.Token)}, got.Lease.ID, 20*time.Minute); err == nil {
+	if _, _, err := d.Renew(t.Context(), admission.Caller{Evidence: shown(got.Token)}, got.Lease.ID, 20*time.Minute); err == nil {
 		t.Error("the renewal was answered")
 	}
 	d.awaitState(got.Lease.ID, lease.Revoked)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/lease"
 	"github.com/daypass/daypass/internal/policy"
@@ -22,8 +23,8 @@ type LockRequest struct {
 
 // Lock places a lock. New leases are refused as soon as it returns; live ones end right after, in the revoker.
 // With DryRun it changes nothing and counts what it would end.
-func (b *Broker) Lock(ctx context.Context, c Caller, request LockRequest) (store.Lock, error) {
-	who, err := b.administer(ctx, c, policy.Lock)
+func (b *Broker) Lock(ctx context.Context, c admission.Caller, request LockRequest) (store.Lock, error) {
+	who, err := b.guard.Administer(ctx, c, policy.Lock)
 	if err != nil {
 		return store.Lock{}, err
 	}
@@ -48,13 +49,13 @@ func (b *Broker) Lock(ctx context.Context, c Caller, request LockRequest) (store
 	if err != nil {
 		return lock, err
 	}
-	b.logOf(who.origin).Warn("a lock was placed", "lock", lock.ID, "by", lock.CreatedBy, "hits", lock.Hits, "reason", lock.Reason)
+	who.Origin.Log(b.log).Warn("a lock was placed", "lock", lock.ID, "by", lock.CreatedBy, "hits", lock.Hits, "reason", lock.Reason)
 	b.revoker.Enforce()
 	return lock, nil
 }
 
 // draftLock resolves names to what cannot be renamed: the issuer's URL and the subject.
-func (b *Broker) draftLock(who actor, request LockRequest) (store.Lock, error) {
+func (b *Broker) draftLock(who admission.Actor, request LockRequest) (store.Lock, error) {
 	const op = "place a lock"
 	now := b.clock.Now()
 	lock := store.Lock{
@@ -64,7 +65,7 @@ func (b *Broker) draftLock(who actor, request LockRequest) (store.Lock, error) {
 		Lease:     lease.ID(request.Lease),
 		Reason:    request.Reason,
 		CreatedAt: now,
-		CreatedBy: who.name,
+		CreatedBy: who.Name,
 		ExpiresAt: request.ExpiresAt,
 	}
 	if request.Principal+request.Issuer+request.Role+request.Target+request.Lease == "" {
@@ -96,11 +97,11 @@ func (b *Broker) draftLock(who actor, request LockRequest) (store.Lock, error) {
 		}
 		issuer, lock.Subject = name, subject
 	}
-	return b.withIssuer(lock, who.view, issuer)
+	return b.withIssuer(lock, who.View, issuer)
 }
 
 // withIssuer fills in the issuer's URL. One that is not configured may be given as a URL.
-func (b *Broker) withIssuer(lock store.Lock, view *View, issuer string) (store.Lock, error) {
+func (b *Broker) withIssuer(lock store.Lock, view *admission.View, issuer string) (store.Lock, error) {
 	if issuer == "" {
 		return lock, nil
 	}
@@ -118,8 +119,8 @@ func (b *Broker) withIssuer(lock store.Lock, view *View, issuer string) (store.L
 }
 
 // Locks returns one page of the locks, newest first.
-func (b *Broker) Locks(ctx context.Context, c Caller, cursor string, limit int) (found []store.Lock, next string, err error) {
-	if _, err := b.administer(ctx, c, policy.Read); err != nil {
+func (b *Broker) Locks(ctx context.Context, c admission.Caller, cursor string, limit int) (found []store.Lock, next string, err error) {
+	if _, err := b.guard.Administer(ctx, c, policy.Read); err != nil {
 		return nil, "", err
 	}
 	err = b.store.View(ctx, func(tx *store.Tx) (err error) {
@@ -130,20 +131,20 @@ func (b *Broker) Locks(ctx context.Context, c Caller, cursor string, limit int) 
 }
 
 // Unlock lifts a lock. What it ended stays ended.
-func (b *Broker) Unlock(ctx context.Context, c Caller, id string) (lock store.Lock, err error) {
-	who, err := b.administer(ctx, c, policy.Lock)
+func (b *Broker) Unlock(ctx context.Context, c admission.Caller, id string) (lock store.Lock, err error) {
+	who, err := b.guard.Administer(ctx, c, policy.Lock)
 	if err != nil {
 		return lock, err
 	}
 	err = b.store.Update(ctx, func(tx *store.Tx) (err error) {
-		if _, err := tx.LiftLock(id, b.clock.Now(), who.name); err != nil {
+		if _, err := tx.LiftLock(id, b.clock.Now(), who.Name); err != nil {
 			return err
 		}
 		lock, err = tx.Lock(id)
 		return err
 	})
 	if err == nil {
-		b.logOf(who.origin).Warn("a lock was lifted", "lock", id, "by", who.name)
+		who.Origin.Log(b.log).Warn("a lock was lifted", "lock", id, "by", who.Name)
 	}
 	return lock, err
 }

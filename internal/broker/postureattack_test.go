@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/fault"
+	"github.com/daypass/daypass/internal/posture"
 )
 
 // Who is a little ahead of time says what counts now, and not what counts until then: a machine that turned bad would stay
@@ -17,7 +17,7 @@ func TestAReportFromTheFutureOutweighsNoneOfThePresent(t *testing.T) {
 	alice := d.acquire("alice", "reader")
 	d.report("alice", `{"healthy":false}`, time.Time{})
 	d.ended(alice.Lease.ID)
-	if _, err := d.ReportPosture(t.Context(), local, broker.PostureReport{Source: "machine", ID: "alice", Fields: []byte(`{"healthy":true}`), ReportedAt: time.Now().Add(2 * time.Minute)}); !fault.Is(err, fault.Invalid) {
+	if _, err := d.posture.Report(t.Context(), local, posture.Report{Source: "machine", ID: "alice", Fields: []byte(`{"healthy":true}`), ReportedAt: time.Now().Add(2 * time.Minute)}); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a record of the day after: %v", err)
 	}
 }
@@ -26,9 +26,9 @@ func TestAReportFromTheFutureOutweighsNoneOfThePresent(t *testing.T) {
 func TestASourceThatContradictsItselfSaysNothing(t *testing.T) {
 	d := startWith(t, whileHealthy)
 	good, bad := json.RawMessage(`{"healthy":true}`), json.RawMessage(`{"healthy":false}`)
-	records := []broker.PostureReport{{ID: "alice", Fields: good}, {ID: "bob", Fields: good}, {ID: "bob", Fields: good}}
-	read := func(records []broker.PostureReport) int {
-		refused, err := d.TakePosture(t.Context(), broker.PostureRead{Source: "machine", By: "https://health.example.com", Records: records})
+	records := []posture.Report{{ID: "alice", Fields: good}, {ID: "bob", Fields: good}, {ID: "bob", Fields: good}}
+	read := func(records []posture.Report) int {
+		refused, err := d.posture.Take(t.Context(), posture.Reading{Source: "machine", By: "https://health.example.com", Records: records})
 		must(t, err)
 		return refused
 	}
@@ -36,7 +36,7 @@ func TestASourceThatContradictsItselfSaysNothing(t *testing.T) {
 		t.Errorf("%d records were refused", refused)
 	}
 	alice, bob := d.acquire("alice", "reader"), d.acquire("bob", "reader")
-	if refused := read(append(records, broker.PostureReport{ID: "alice", Fields: bad}, broker.PostureReport{ID: "alice", Fields: good})); refused != 4 {
+	if refused := read(append(records, posture.Report{ID: "alice", Fields: bad}, posture.Report{ID: "alice", Fields: good})); refused != 4 {
 		t.Errorf("%d records were refused", refused)
 	}
 	d.ended(alice.Lease.ID)

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,12 +9,11 @@ import (
 
 	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/lease"
 	"github.com/daypass/daypass/internal/store"
 )
-
-var errRevisionChanged = errors.New("the active access revision changed")
 
 // record writes the lease, with its decision and ledger entries, before anything happens at the target: as pending, or
 // as active where the credential was made ahead. Locks, limits and the revision are checked in the same transaction.
@@ -25,16 +23,16 @@ func (b *Broker) record(ctx context.Context, a *acquisition) (err error) {
 	var recorded store.Lease
 	var leaf []byte
 	err = b.store.Update(ctx, func(tx *store.Tx) (err error) {
-		if err := b.checkRevision(tx, a.view); err != nil {
+		if err := a.view.Check(tx); err != nil {
 			return err
 		}
-		if err := b.settle(tx, a.dues); err != nil {
+		if err := b.guard.Settle(tx, a.dues); err != nil {
 			return err
 		}
 		if err := b.checkLocks(tx, a.lease); err != nil {
 			return err
 		}
-		if err := b.confirm(tx, a.view, &a.asked, &a.around, &a.decision, 0); err != nil {
+		if err := a.ruling.Confirm(tx); err != nil {
 			return err
 		}
 		if superseded, err = b.supersede(tx, a); err != nil {
@@ -43,21 +41,21 @@ func (b *Broker) record(ctx context.Context, a *acquisition) (err error) {
 		if err := b.checkLimits(tx, a); err != nil {
 			return err
 		}
-		if _, err := tx.PutDecision(a.decision); err != nil {
+		if _, err := tx.PutDecision(a.ruling.Decision); err != nil {
 			return err
 		}
 		recorded = a.lease
-		recorded.Decision = a.decision.ID
+		recorded.Decision = a.ruling.Decision.ID
 		if leaf, err = a.insert(tx, &recorded); err != nil {
 			return err
 		}
-		return a.around.watch(tx, recorded)
+		return a.ruling.Watch(tx, recorded)
 	})
 	if superseded != "" && err == nil {
 		b.revoker.Wake(superseded)
 	}
 	if denied, ok := errors.AsType[*deniedError](err); ok {
-		return b.deny(ctx, overruled(a.decision, denied.effect, denied.text), a.decision.Resource, denied.text)
+		return b.guard.Deny(ctx, a.ruling.Overruled(denied.effect, denied.text), a.ruling.Decision.Resource, denied.text)
 	}
 	switch {
 	case err == nil && a.ahead != nil:
@@ -65,7 +63,7 @@ func (b *Broker) record(ctx context.Context, a *acquisition) (err error) {
 	case err == nil:
 		a.lease = recorded
 	}
-	return b.overtaken(ctx, err, fmt.Sprintf("role %q was denied", a.request.Role))
+	return b.guard.Overtaken(ctx, err, fmt.Sprintf("role %q was denied", a.request.Role))
 }
 
 // insert writes the row.
@@ -84,7 +82,7 @@ func (a *acquisition) draft(b *Broker) error {
 	}
 	now := b.clock.Now()
 	id := lease.NewID(now.Unix())
-	a.token = newToken(id)
+	a.token = admission.NewToken(id)
 	a.lease = store.Lease{
 		ID:             id,
 		State:          lease.Pending,
@@ -95,26 +93,26 @@ func (a *acquisition) draft(b *Broker) error {
 		Subject:        a.principal.Subject,
 		Claims:         claims,
 		Run:            runOf(a.view, a.principal),
-		Decision:       a.decision.ID,
+		Decision:       a.ruling.Decision.ID,
 		Revision:       a.view.Revision,
 		CreatedAt:      now,
 		ExpiresAt:      now.Add(a.ttl),
 		RenewableUntil: now.Add(a.role.TTL.Max),
 		NativeUntil:    now.Add(a.ttl),
-		TokenHash:      hash(a.token.Reveal()),
+		TokenHash:      admission.HashToken(a.token),
 		RenewByHandle:  a.role.Renew == access.Handle,
 		Boot:           b.store.Boot(),
 	}
 	if a.request.Key != "" {
-		a.lease.KeyHash = hash("key", a.request.Key)
-		a.lease.BodyHash = hash("body", a.request.Role, a.request.TTL.String(), a.request.Reason)
+		a.lease.KeyHash = admission.Hash("key", a.request.Key)
+		a.lease.BodyHash = admission.Hash("body", a.request.Role, a.request.TTL.String(), a.request.Reason)
 	}
-	a.decision.Lease = string(a.lease.ID)
+	a.ruling.Decision.Lease = string(a.lease.ID)
 	return nil
 }
 
 // runOf returns what the workload's platform calls its run, where it is known of the issuer.
-func runOf(view *View, p identity.Principal) string {
+func runOf(view *admission.View, p identity.Principal) string {
 	var parts []string
 	for _, name := range view.Access.Issuers[p.Issuer].Run {
 		if part, ok := p.Claims[name].(string); ok && part != "" {
@@ -122,26 +120,6 @@ func runOf(view *View, p identity.Principal) string {
 		}
 	}
 	return strings.Join(parts, "/")
-}
-
-// hash is SHA-256 over parts, each with its length before it, so that no two lists of parts look alike.
-func hash(parts ...string) []byte {
-	h := sha256.New()
-	for _, part := range parts {
-		fmt.Fprintf(h, "%d:%s,", len(part), part)
-	}
-	return h.Sum(nil)
-}
-
-func (b *Broker) checkRevision(tx *store.Tx, view *View) error {
-	active, err := tx.ActiveID()
-	if err != nil {
-		return err
-	}
-	if active != view.Revision {
-		return errRevisionChanged
-	}
-	return nil
 }
 
 // checkLocks refuses a lease that an active lock matches, by its principal or by one who acts for it.

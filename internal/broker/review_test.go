@@ -9,9 +9,10 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/internal/access"
-	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/lease"
+	"github.com/daypass/daypass/internal/posture"
 	"github.com/daypass/daypass/internal/store"
 )
 
@@ -52,7 +53,7 @@ func (d *desk) apply(text string) {
 
 func (d *desk) report(id, fields string, at time.Time) {
 	d.t.Helper()
-	_, err := d.ReportPosture(d.t.Context(), as("operator"), broker.PostureReport{Source: "machine", ID: id, Fields: []byte(fields), ReportedAt: at})
+	_, err := d.posture.Report(d.t.Context(), as("operator"), posture.Report{Source: "machine", ID: id, Fields: []byte(fields), ReportedAt: at})
 	must(d.t, err)
 }
 
@@ -103,7 +104,7 @@ func TestALeaseEndsWhenPostureTurns(t *testing.T) {
 	d.report("alice", `{"healthy":false}`, time.Time{})
 	d.ended(alice.Lease.ID)
 	d.lives(bob.Lease.ID)
-	if was, err := d.WithdrawPosture(t.Context(), as("operator"), "machine", "bob"); err != nil || string(was.Fields) != `{"healthy":true}` {
+	if was, err := d.posture.Withdraw(t.Context(), as("operator"), "machine", "bob"); err != nil || string(was.Fields) != `{"healthy":true}` {
 		t.Errorf("withdrawn: %+v, %v", was, err)
 	}
 	d.ended(bob.Lease.ID)
@@ -189,7 +190,7 @@ func TestARenewalIsWhatTheNextReviewGoesBy(t *testing.T) {
 	d := startWith(t, `permit (principal in Issuer::"ci", action == Action::"acquire", resource) when { context.source_ip == ip("192.0.2.7") };
 permit (principal in Issuer::"ci", action == Action::"renew", resource) when { context.source_ip.isInRange(ip("192.0.2.0/24")) };`)
 	alice := d.acquire("alice", "reader")
-	elsewhere := broker.Caller{Evidence: broker.Evidence{Token: alice.Token}, Origin: broker.Origin{SourceIP: netip.MustParseAddr("192.0.2.9")}}
+	elsewhere := admission.Caller{Evidence: admission.Evidence{Token: alice.Token}, Origin: admission.Origin{SourceIP: netip.MustParseAddr("192.0.2.9")}}
 	renewed, _, err := d.Renew(t.Context(), elsewhere, alice.Lease.ID, 15*time.Minute)
 	must(t, err)
 	if renewed.Decision == alice.Lease.Decision {
@@ -245,46 +246,46 @@ func TestARoleThatLeavesDrains(t *testing.T) {
 
 func TestReportsAreForThoseWhomAPolicyPermits(t *testing.T) {
 	d := startWith(t, whileHealthy)
-	good := broker.PostureReport{Source: "machine", ID: "alice", Fields: []byte(`{"healthy":true}`)}
-	change := func(how func(*broker.PostureReport)) broker.PostureReport {
+	good := posture.Report{Source: "machine", ID: "alice", Fields: []byte(`{"healthy":true}`)}
+	change := func(how func(*posture.Report)) posture.Report {
 		r := good
 		how(&r)
 		return r
 	}
 	for says, c := range map[string]struct {
-		caller broker.Caller
-		report broker.PostureReport
+		caller admission.Caller
+		report posture.Report
 		kind   fault.Kind
 	}{
 		"a workload says nothing of itself":         {as("alice"), good, fault.Denied},
 		"a stranger says nothing":                   {as("nobody"), good, fault.Unauthenticated},
-		"a source that is not declared":             {local, change(func(r *broker.PostureReport) { r.Source = "cluster" }), fault.NotFound},
-		"a source that no policy lets one speak of": {as("operator"), change(func(r *broker.PostureReport) { r.Source = "cluster" }), fault.Denied},
-		"an empty ID":                  {local, change(func(r *broker.PostureReport) { r.ID = "" }), fault.Invalid},
-		"an ID that deceives":          {local, change(func(r *broker.PostureReport) { r.ID = "a\u202eb" }), fault.Invalid},
-		"a field of another type":      {local, change(func(r *broker.PostureReport) { r.Fields = []byte(`{"healthy":"true"}`) }), fault.Invalid},
-		"a field that is missing":      {local, change(func(r *broker.PostureReport) { r.Fields = []byte(`{}`) }), fault.Invalid},
-		"a field that is not declared": {local, change(func(r *broker.PostureReport) { r.Fields = []byte(`{"healthy":true,"admin":true}`) }), fault.Invalid},
-		"no object":                    {local, change(func(r *broker.PostureReport) { r.Fields = []byte(`[]`) }), fault.Invalid},
-		"null":                         {local, change(func(r *broker.PostureReport) { r.Fields = []byte(`null`) }), fault.Invalid},
-		"a record from the future":     {local, change(func(r *broker.PostureReport) { r.ReportedAt = time.Now().Add(time.Hour) }), fault.Invalid},
-		"a record of long ago":         {local, change(func(r *broker.PostureReport) { r.ReportedAt = time.Now().Add(-time.Hour) }), fault.Invalid},
-		"a record of any size":         {local, change(func(r *broker.PostureReport) { r.Fields = []byte(strings.Repeat(" ", 5000)) }), fault.Invalid},
+		"a source that is not declared":             {local, change(func(r *posture.Report) { r.Source = "cluster" }), fault.NotFound},
+		"a source that no policy lets one speak of": {as("operator"), change(func(r *posture.Report) { r.Source = "cluster" }), fault.Denied},
+		"an empty ID":                  {local, change(func(r *posture.Report) { r.ID = "" }), fault.Invalid},
+		"an ID that deceives":          {local, change(func(r *posture.Report) { r.ID = "a\u202eb" }), fault.Invalid},
+		"a field of another type":      {local, change(func(r *posture.Report) { r.Fields = []byte(`{"healthy":"true"}`) }), fault.Invalid},
+		"a field that is missing":      {local, change(func(r *posture.Report) { r.Fields = []byte(`{}`) }), fault.Invalid},
+		"a field that is not declared": {local, change(func(r *posture.Report) { r.Fields = []byte(`{"healthy":true,"admin":true}`) }), fault.Invalid},
+		"no object":                    {local, change(func(r *posture.Report) { r.Fields = []byte(`[]`) }), fault.Invalid},
+		"null":                         {local, change(func(r *posture.Report) { r.Fields = []byte(`null`) }), fault.Invalid},
+		"a record from the future":     {local, change(func(r *posture.Report) { r.ReportedAt = time.Now().Add(time.Hour) }), fault.Invalid},
+		"a record of long ago":         {local, change(func(r *posture.Report) { r.ReportedAt = time.Now().Add(-time.Hour) }), fault.Invalid},
+		"a record of any size":         {local, change(func(r *posture.Report) { r.Fields = []byte(strings.Repeat(" ", 5000)) }), fault.Invalid},
 	} {
-		if _, err := d.ReportPosture(t.Context(), c.caller, c.report); !fault.Is(err, c.kind) {
+		if _, err := d.posture.Report(t.Context(), c.caller, c.report); !fault.Is(err, c.kind) {
 			t.Errorf("%s: %v", says, err)
 		}
 	}
-	for _, who := range []broker.Caller{as("operator"), local} {
-		if _, err := d.ReportPosture(t.Context(), who, good); err != nil {
+	for _, who := range []admission.Caller{as("operator"), local} {
+		if _, err := d.posture.Report(t.Context(), who, good); err != nil {
 			t.Errorf("reported: %v", err)
 		}
 	}
-	r, err := d.Posture(t.Context(), local, "machine", "alice")
+	r, err := d.posture.Read(t.Context(), local, "machine", "alice")
 	if err != nil || r.ReportedBy != "uid:0" {
 		t.Errorf("kept: %+v, %v", r, err)
 	}
-	if _, err := d.Posture(t.Context(), as("alice"), "machine", "alice"); !fault.Is(err, fault.Denied) {
+	if _, err := d.posture.Read(t.Context(), as("alice"), "machine", "alice"); !fault.Is(err, fault.Denied) {
 		t.Errorf("read by a workload: %v", err)
 	}
 }
@@ -292,12 +293,12 @@ func TestReportsAreForThoseWhomAPolicyPermits(t *testing.T) {
 func TestWhatIsReadFromAURLIsAllThereIs(t *testing.T) {
 	d := startWith(t, whileHealthy)
 	read := func(ids ...string) int {
-		var records []broker.PostureReport
+		var records []posture.Report
 		for _, id := range ids {
-			records = append(records, broker.PostureReport{ID: id, Fields: json.RawMessage(`{"healthy":true}`)})
+			records = append(records, posture.Report{ID: id, Fields: json.RawMessage(`{"healthy":true}`)})
 		}
-		records = append(records, broker.PostureReport{ID: "broken", Fields: json.RawMessage(`{"healthy":1}`)})
-		refused, err := d.TakePosture(t.Context(), broker.PostureRead{Source: "machine", By: "https://health.example.com", Records: records})
+		records = append(records, posture.Report{ID: "broken", Fields: json.RawMessage(`{"healthy":1}`)})
+		refused, err := d.posture.Take(t.Context(), posture.Reading{Source: "machine", By: "https://health.example.com", Records: records})
 		must(t, err)
 		return refused
 	}

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/issuer"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/store"
@@ -19,8 +20,8 @@ type Rotated struct {
 
 // RotateKey replaces the key that signs the ledger. Checkpoints and receipts carry the new one from then on; what
 // the old one signed stays good, and the old one vouches for the new one.
-func (b *Broker) RotateKey(ctx context.Context, c Caller) (done Rotated, err error) {
-	who, err := b.administer(ctx, c, policy.Configure)
+func (b *Broker) RotateKey(ctx context.Context, c admission.Caller) (done Rotated, err error) {
+	who, err := b.guard.Administer(ctx, c, policy.Configure)
 	if err != nil {
 		return Rotated{}, err
 	}
@@ -28,7 +29,7 @@ func (b *Broker) RotateKey(ctx context.Context, c Caller) (done Rotated, err err
 	if err != nil {
 		return Rotated{}, err
 	}
-	next.By, done.Key = who.name, next.Signer.VerifierKey()
+	next.By, done.Key = who.Name, next.Signer.VerifierKey()
 	err = b.store.Update(ctx, func(tx *store.Tx) (err error) {
 		done.Entry, err = tx.Rotate(next)
 		return err
@@ -36,15 +37,15 @@ func (b *Broker) RotateKey(ctx context.Context, c Caller) (done Rotated, err err
 	if err != nil {
 		return Rotated{}, err
 	}
-	b.logOf(who.origin).Warn("the ledger's key was rotated", "key", done.Key, "by", who.name, "entry", done.Entry)
+	who.Origin.Log(b.log).Warn("the ledger's key was rotated", "key", done.Key, "by", who.Name, "entry", done.Entry)
 	return done, nil
 }
 
 // RotateIssuer makes the next keys sign the tokens of our issuer, or withdraws all keys where they were stolen.
-func (b *Broker) RotateIssuer(ctx context.Context, c Caller, withdraw bool) (issuer.Rotated, error) {
-	who, err := b.administer(ctx, c, policy.Configure)
+func (b *Broker) RotateIssuer(ctx context.Context, c admission.Caller, withdraw bool) (issuer.Rotated, error) {
+	who, err := b.guard.Administer(ctx, c, policy.Configure)
 	if err != nil {
 		return issuer.Rotated{}, err
 	}
-	return b.issuer.Rotate(ctx, issuer.Rotation{By: who.name, Withdraw: withdraw})
+	return b.issuer.Rotate(ctx, issuer.Rotation{By: who.Name, Withdraw: withdraw})
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/internal/store/storetest"
@@ -66,13 +66,13 @@ func TestWhoMayNotRotateTheKey(t *testing.T) {
 	before := d.signerKey()
 	lease := d.acquire("alice", "reader")
 	for name, c := range map[string]struct {
-		who  broker.Caller
+		who  admission.Caller
 		kind fault.Kind
 	}{
 		"a workload":      {as("alice"), fault.Denied},
-		"a lease token":   {broker.Caller{Evidence: shown(lease.Token), Origin: origin}, fault.Denied},
+		"a lease token":   {admission.Caller{Evidence: shown(lease.Token), Origin: origin}, fault.Denied},
 		"nobody":          {as("nobody"), fault.Unauthenticated},
-		"an empty caller": {broker.Caller{Origin: origin}, fault.Unauthenticated},
+		"an empty caller": {admission.Caller{Origin: origin}, fault.Unauthenticated},
 	} {
 		_, err := d.RotateKey(t.Context(), c.who)
 		check(t, name, err, c.kind)

@@ -9,6 +9,6 @@ func (a *acquisition) describe(span *trace.Span) {
 	span.Set("daypass.issuer", a.principal.Issuer)
 	span.Set("daypass.role", a.role.Name)
 	span.Set("daypass.target", a.role.Target)
-	span.Set("daypass.decision", a.decision.ID)
+	span.Set("daypass.decision", a.ruling.Decision.ID)
 	span.Set("daypass.lease", string(a.lease.ID))
 }

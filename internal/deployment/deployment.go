@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/internal/access"
-	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/issuer"
 	"github.com/daypass/daypass/internal/kind"
 	"github.com/daypass/daypass/internal/lease"
@@ -33,8 +33,8 @@ import (
 
 // Verifiers makes the verifiers of an access revision, and takes up those of the one in service.
 type Verifiers interface {
-	Build(cfg *access.Config) (broker.Verifier, source.Errors)
-	Deploy(v broker.Verifier)
+	Build(cfg *access.Config) (admission.Verifier, source.Errors)
+	Deploy(v admission.Verifier)
 }
 
 // Config is everything that a [Deployment] needs.
@@ -71,7 +71,7 @@ type deployed struct {
 	close       func()
 }
 
-var _ broker.Builder = (*Deployment)(nil)
+var _ admission.Builder = (*Deployment)(nil)
 
 // New returns a deployment with no target in service.
 func New(cfg Config) *Deployment {
@@ -79,8 +79,8 @@ func New(cfg Config) *Deployment {
 	return &Deployment{cfg: cfg, kinds: kinds, granted: granted{store: cfg.Store, kinds: kinds}, deployed: map[string]deployed{}}
 }
 
-// Build implements [broker.Builder].
-func (d *Deployment) Build(_ context.Context, revision string, files access.Files) (*broker.View, error) {
+// Build implements [admission.Builder].
+func (d *Deployment) Build(_ context.Context, revision string, files access.Files) (*admission.View, error) {
 	cfg, err := access.Parse(files, d.kinds)
 	if err != nil {
 		return nil, err
@@ -96,7 +96,7 @@ func (d *Deployment) Build(_ context.Context, revision string, files access.File
 	if err := wrong.Err(); err != nil {
 		return nil, err
 	}
-	return &broker.View{Revision: cfg.Hash, Access: cfg, Policy: engine, Verifier: verifiers}, nil
+	return &admission.View{Revision: cfg.Hash, Access: cfg, Policy: engine, Verifier: verifiers}, nil
 }
 
 // missingFiles reports the references to files that cannot be read.
@@ -124,8 +124,8 @@ func (d *Deployment) ourselves(cfg *access.Config) (wrong source.Errors) {
 	return wrong
 }
 
-// Deploy implements [broker.Builder]. One target that cannot be made does not keep the others from serving.
-func (d *Deployment) Deploy(ctx context.Context, view *broker.View) (notes []string, err error) {
+// Deploy implements [admission.Builder]. One target that cannot be made does not keep the others from serving.
+func (d *Deployment) Deploy(ctx context.Context, view *admission.View) (notes []string, err error) {
 	d.cfg.Verifiers.Deploy(view.Verifier)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -239,7 +239,7 @@ func (d *Deployment) settled(ctx context.Context, name string) (bool, error) {
 
 // drain takes the targets out of service that a view does not name. Those where leases live stay, to end them;
 // after a restart they are made again, as they were when the leases were granted.
-func (d *Deployment) drain(ctx context.Context, view *broker.View) (notes []string, err error) {
+func (d *Deployment) drain(ctx context.Context, view *admission.View) (notes []string, err error) {
 	live, err := d.live(ctx)
 	if err != nil {
 		return nil, err

@@ -87,3 +87,11 @@ func KindOf(err error) Kind {
 
 // Is reports whether err is of kind.
 func Is(err error, kind Kind) bool { return err != nil && KindOf(err) == kind }
+
+// Outcome is a word for metrics: "ok", or the kind of the error.
+func Outcome(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	return string(KindOf(err))
+}

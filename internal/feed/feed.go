@@ -2,7 +2,7 @@
 //
 // It owns how such a source is asked, and what counts as its answer. It promises that an answer is bounded in time and
 // size and followed nowhere; that what cannot be read changes nothing, so that records grow old and then count as missing;
-// and that of several servers of one store one reads. What records mean is for the broker; the package must not import what
+// and that of several servers of one store one reads. What records mean is for others; the package must not import what
 // serves.
 package feed
 
@@ -22,7 +22,8 @@ import (
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/egress"
 	"github.com/daypass/daypass/internal/access"
-	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/admission"
+	"github.com/daypass/daypass/internal/posture"
 	"github.com/daypass/daypass/internal/secretdir"
 	"github.com/daypass/daypass/internal/store"
 )
@@ -36,8 +37,9 @@ const (
 
 // Config is everything that a [Feed] needs.
 type Config struct {
-	Broker  *broker.Broker // takes what was read
-	Store   *store.Store   // tells which server reads
+	Guard   *admission.Guard // tells which sources there are
+	Posture *posture.Records // takes what was read
+	Store   *store.Store     // tells which server reads
 	Secrets secretdir.Dir
 	Egress  egress.Dialer
 	Now     func() time.Time
@@ -62,7 +64,7 @@ func (f *Feed) Run(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		view := f.cfg.Broker.View()
+		view := f.cfg.Guard.View()
 		if view == nil {
 			continue
 		}
@@ -85,13 +87,13 @@ func (f *Feed) read(ctx context.Context, source access.Posture) {
 	if err == nil && !ours {
 		return
 	}
-	var records []broker.PostureReport
+	var records []posture.Report
 	if err == nil {
 		records, err = f.fetch(ctx, *source.Read)
 	}
 	refused := 0
 	if err == nil {
-		refused, err = f.cfg.Broker.TakePosture(ctx, broker.PostureRead{Source: source.Name, By: source.Read.URL, Records: records})
+		refused, err = f.cfg.Posture.Take(ctx, posture.Reading{Source: source.Name, By: source.Read.URL, Records: records})
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -104,7 +106,7 @@ func (f *Feed) read(ctx context.Context, source access.Posture) {
 
 // fetch asks a URL for its records. It follows no redirect, and trusts the source's own authority where it has
 // one.
-func (f *Feed) fetch(ctx context.Context, read access.PostureRead) ([]broker.PostureReport, error) {
+func (f *Feed) fetch(ctx context.Context, read access.PostureRead) ([]posture.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, read.URL, nil)
@@ -147,7 +149,7 @@ func (f *Feed) fetch(ctx context.Context, read access.PostureRead) ([]broker.Pos
 }
 
 // parse reads what a URL answers: `{"records": [{"id": …, "fields": {…}, "reported_at": …?}]}`.
-func parse(body []byte) ([]broker.PostureReport, error) {
+func parse(body []byte) ([]posture.Report, error) {
 	if len(body) > maxBody {
 		return nil, fmt.Errorf("the answer has more than %d MiB", maxBody>>20)
 	}
@@ -166,9 +168,9 @@ func parse(body []byte) ([]broker.PostureReport, error) {
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) || document.Records == nil {
 		return nil, errors.New("the answer has no records, or goes on after its end")
 	}
-	records := make([]broker.PostureReport, len(*document.Records))
+	records := make([]posture.Report, len(*document.Records))
 	for i, r := range *document.Records {
-		records[i] = broker.PostureReport{ID: r.ID, Fields: r.Fields}
+		records[i] = posture.Report{ID: r.ID, Fields: r.Fields}
 		if r.ReportedAt != nil {
 			records[i].ReportedAt = r.ReportedAt.Time
 		}

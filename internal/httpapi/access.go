@@ -9,7 +9,7 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/access"
-	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/source"
@@ -64,7 +64,7 @@ func (c *call) applyAccess(in api.AccessRequest) (api.Revision, error) {
 	if len(in.Files) == 0 {
 		return api.Revision{}, malformed("files is missing or empty: an object of path to text; a lock stops everything, if that is wanted")
 	}
-	applied, err := c.edge.Broker.Apply(c.r.Context(), c.who, in.Files, expected)
+	applied, err := c.edge.Guard.Apply(c.r.Context(), c.who, in.Files, expected)
 	if err != nil {
 		return api.Revision{}, refuseMistakes(op, err)
 	}
@@ -72,7 +72,7 @@ func (c *call) applyAccess(in api.AccessRequest) (api.Revision, error) {
 }
 
 // wireApplied tells of a revision that was made active, and what is wider in its files than it need be.
-func wireApplied(applied broker.Applied) (api.Revision, error) {
+func wireApplied(applied admission.Applied) (api.Revision, error) {
 	out := wireRevision(applied.Revision, applied.Revision.ID, applied.Notes)
 	var files access.Files
 	if err := json.Unmarshal(applied.Revision.Files, &files); err != nil {
@@ -98,7 +98,7 @@ func (c *call) checkAccess(in api.AccessRequest) (api.AccessCheck, error) {
 		return api.AccessCheck{}, malformed("files is missing: an object of path to text")
 	}
 	out := api.AccessCheck{Revision: access.Hash(in.Files)}
-	checked, err := c.edge.Broker.CheckAccess(c.r.Context(), c.who, in.Files)
+	checked, err := c.edge.Guard.CheckAccess(c.r.Context(), c.who, in.Files)
 	if wrong, ok := errors.AsType[source.Errors](err); ok {
 		out.Errors = mistakes(wrong)
 		return out, nil
@@ -118,7 +118,7 @@ func (c *call) revisions(none) (page api.Page[api.Revision], err error) {
 	if err != nil {
 		return page, err
 	}
-	found, active, next, err := c.edge.Broker.Revisions(c.r.Context(), c.who, cursor, limit)
+	found, active, next, err := c.edge.Guard.Revisions(c.r.Context(), c.who, cursor, limit)
 	if err != nil {
 		return page, err
 	}
@@ -138,7 +138,7 @@ func (c *call) activate(none) (api.Revision, error) {
 	if !isRevision(id) {
 		return api.Revision{}, fault.New(fault.NotFound, "activate a revision", "no such revision")
 	}
-	applied, err := c.edge.Broker.Activate(c.r.Context(), c.who, id, expected)
+	applied, err := c.edge.Guard.Activate(c.r.Context(), c.who, id, expected)
 	if err != nil {
 		return api.Revision{}, refuseMistakes("activate revision "+id, err)
 	}
@@ -149,10 +149,10 @@ func (c *call) schema(none) (api.AccessSchema, error) {
 	if _, err := c.query(); err != nil {
 		return api.AccessSchema{}, err
 	}
-	if err := c.edge.Broker.Authorize(c.r.Context(), c.who, policy.Read); err != nil {
+	if _, err := c.edge.Guard.Administer(c.r.Context(), c.who, policy.Read); err != nil {
 		return api.AccessSchema{}, err
 	}
-	view := c.edge.Broker.View()
+	view := c.edge.Guard.View()
 	if view == nil {
 		return api.AccessSchema{}, fault.New(fault.NotFound, "read the schema", "no access configuration is active; apply one first")
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/dpop"
 	"github.com/daypass/daypass/internal/accesstoken"
-	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/secret"
 )
@@ -33,7 +33,7 @@ type call struct {
 	r      *http.Request
 	id     string // the request ID
 	route  string // for logs: the pattern, never the path itself
-	who    broker.Caller
+	who    admission.Caller
 	status int  // of the answer; 200 unless the call says otherwise
 	wrote  bool // the head of the answer is out
 }

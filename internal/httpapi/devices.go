@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/api"
-	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/enrolment"
 	"github.com/daypass/daypass/secret"
 )
 
@@ -41,13 +41,13 @@ func (c *call) inviteDevice(in api.InvitationRequest) (out api.Invitation, err e
 	if _, err := c.query(); err != nil {
 		return out, err
 	}
-	request := broker.InviteRequest{Issuer: in.Issuer, Name: in.Name, Labels: in.Labels, Thumbprint: in.Thumbprint}
+	request := enrolment.InviteRequest{Issuer: in.Issuer, Name: in.Name, Labels: in.Labels, Thumbprint: in.Thumbprint}
 	if in.TTL != nil {
 		if request.TTL = time.Duration(*in.TTL); request.TTL == 0 {
 			return out, malformed("a ttl of nothing is none")
 		}
 	}
-	made, err := c.edge.Broker.InviteDevice(c.r.Context(), c.who, request)
+	made, err := c.edge.Devices.Invite(c.r.Context(), c.who, request)
 	if err != nil {
 		return out, err
 	}
@@ -61,7 +61,7 @@ func (c *call) enrolDevice(in api.EnrolmentRequest) (api.Device, error) {
 	if in.Token == "" || len(in.Token) > api.MaxToken {
 		return api.Device{}, malformed(fmt.Sprintf("token is the enrolment token, of at most %d bytes", api.MaxToken))
 	}
-	d, err := c.edge.Broker.Enrol(c.r.Context(), secret.New(in.Token), c.who.Evidence, c.who.Origin)
+	d, err := c.edge.Devices.Enrol(c.r.Context(), secret.New(in.Token), c.who.Evidence, c.who.Origin)
 	if err != nil {
 		return api.Device{}, err
 	}
@@ -85,7 +85,7 @@ func (c *call) renewDevice(in api.DeviceRenewal) (api.Device, error) {
 	if err != nil {
 		return api.Device{}, err
 	}
-	d, err := c.edge.Broker.RenewDevice(c.r.Context(), broker.RenewRequest{Issuer: issuer, Name: name, Evidence: c.who.Evidence, Next: in.NextProof, Origin: c.who.Origin})
+	d, err := c.edge.Devices.Renew(c.r.Context(), enrolment.RenewRequest{Issuer: issuer, Name: name, Evidence: c.who.Evidence, Next: in.NextProof, Origin: c.who.Origin})
 	if err != nil {
 		return api.Device{}, err
 	}
@@ -97,7 +97,7 @@ func (c *call) removeDevice(none) (api.Device, error) {
 	if err != nil {
 		return api.Device{}, err
 	}
-	d, err := c.edge.Broker.RemoveDevice(c.r.Context(), c.who, issuer, name)
+	d, err := c.edge.Devices.Remove(c.r.Context(), c.who, issuer, name)
 	if err != nil {
 		return api.Device{}, err
 	}
@@ -116,7 +116,7 @@ func (c *call) devices(none) (page api.Page[api.Device], err error) {
 	if q.text("issuer") == "" {
 		return page, malformed("issuer names the issuer of devices")
 	}
-	found, next, err := c.edge.Broker.Devices(c.r.Context(), c.who, q.text("issuer"), cursor, limit)
+	found, next, err := c.edge.Devices.List(c.r.Context(), c.who, q.text("issuer"), cursor, limit)
 	if err != nil {
 		return page, err
 	}
@@ -129,7 +129,7 @@ func (c *call) devices(none) (page api.Page[api.Device], err error) {
 	return page, nil
 }
 
-func (c *call) wireDevice(d broker.Enrolled) (api.Device, error) {
+func (c *call) wireDevice(d enrolment.Enrolled) (api.Device, error) {
 	out := api.Device{
 		Issuer: d.Issuer, IssuerURL: d.IssuerURL, Name: d.Name, Audience: c.edge.URL, Thumbprint: d.Thumbprint, State: "enrolled",
 		EnrolledAt: api.At(d.EnrolledAt), EnrolledBy: d.EnrolledBy, Until: api.At(d.Until),

@@ -26,8 +26,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/daypass/daypass/api"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/enrolment"
 	"github.com/daypass/daypass/internal/issuer"
+	"github.com/daypass/daypass/internal/posture"
 	"github.com/daypass/daypass/internal/revoker"
 	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/internal/trace"
@@ -35,7 +38,10 @@ import (
 
 // Config is what the edge needs. All fields but TrustedProxies, Tracer and Refused are required.
 type Config struct {
+	Guard   *admission.Guard
 	Broker  *broker.Broker
+	Devices *enrolment.Register
+	Posture *posture.Records
 	Fleet   *revoker.Fleet // for the checks of targets
 	Store   *store.Store   // the ledger is read from it, and nothing else
 	Metrics prometheus.Gatherer

@@ -46,7 +46,7 @@ func (c *call) acquire() error {
 	if err != nil {
 		return err
 	}
-	return c.deliver(acquired, reveal(acquired, c.edge.Broker.View()), http.StatusCreated)
+	return c.deliver(acquired, reveal(acquired, c.edge.Guard.View()), http.StatusCreated)
 }
 
 // deliver hands a lease over in an answer. One that does not reach the caller ends the lease: what nobody has must
@@ -122,7 +122,7 @@ func (c *call) lease(none) (api.Lease, error) {
 		return api.Lease{}, err
 	}
 	l, err := c.edge.Broker.Lease(c.r.Context(), c.who, id)
-	return wireLease(l, c.edge.Broker.View()), err
+	return wireLease(l, c.edge.Guard.View()), err
 }
 
 func (c *call) leases(none) (page api.Page[api.Lease], err error) {
@@ -143,7 +143,7 @@ func (c *call) leases(none) (page api.Page[api.Lease], err error) {
 		return page, err
 	}
 	page = api.Page[api.Lease]{Items: make([]api.Lease, len(found)), Next: next}
-	view := c.edge.Broker.View()
+	view := c.edge.Guard.View()
 	for i, l := range found {
 		page.Items[i] = wireLease(l, view)
 	}
@@ -172,7 +172,7 @@ func (c *call) leaseFilter(q query) (f store.Filter, err error) {
 		return f, malformed("a principal is written as issuer name, colon, subject")
 	}
 	f.Issuer, f.Subject = issuer, subject
-	if view := c.edge.Broker.View(); view != nil {
+	if view := c.edge.Guard.View(); view != nil {
 		if known, ok := view.Access.Issuers[issuer]; ok {
 			f.Issuer, f.IssuerURL = "", known.URL // which has an index, and no rename changes it
 		}
@@ -195,7 +195,7 @@ func (c *call) renew(in api.RenewRequest) (api.Lease, error) {
 		}
 	}
 	l, _, err := c.edge.Broker.Renew(c.r.Context(), c.who, id, ttl)
-	return wireLease(l, c.edge.Broker.View()), err
+	return wireLease(l, c.edge.Guard.View()), err
 }
 
 func (c *call) release(none) (api.Lease, error) {
@@ -216,5 +216,5 @@ func (c *call) release(none) (api.Lease, error) {
 	if l.State != lease.Revoked {
 		c.status = http.StatusAccepted
 	}
-	return wireLease(l, c.edge.Broker.View()), err
+	return wireLease(l, c.edge.Guard.View()), err
 }

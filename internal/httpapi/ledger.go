@@ -77,7 +77,8 @@ func (c *call) ledgerView() ledgerView { return ledgerView{c.r.Context(), c.edge
 // known refuses callers whose evidence is bad. Checkpoints and proofs tell nobody anything but that what they hold
 // is true, so that whoever has a lease may ask.
 func (c *call) known() error {
-	return c.edge.Broker.Identify(c.r.Context(), c.who)
+	_, err := c.edge.Guard.Identify(c.r.Context(), c.who)
+	return err
 }
 
 func (c *call) checkpoint() error {
@@ -111,7 +112,7 @@ func (c *call) entries(none) (page api.Page[api.LedgerEntry], err error) {
 		return page, err
 	}
 	// Entries name roles and targets and tell who is busy: they are for those who may read the installation.
-	if err := c.edge.Broker.Authorize(c.r.Context(), c.who, policy.Read); err != nil {
+	if _, err := c.edge.Guard.Administer(c.r.Context(), c.who, policy.Read); err != nil {
 		return page, err
 	}
 	leaves, err := c.ledgerView().leaves(from, limit)

@@ -97,9 +97,9 @@ func (c *call) decision(none) (api.Decision, error) {
 	if err != nil {
 		return api.Decision{}, err
 	}
-	d, err := c.edge.Broker.Decision(c.r.Context(), c.who, id)
+	d, err := c.edge.Guard.Decision(c.r.Context(), c.who, id)
 	if err != nil {
 		return api.Decision{}, err
 	}
-	return wireDecision(d, c.edge.Broker.View())
+	return wireDecision(d, c.edge.Guard.View())
 }

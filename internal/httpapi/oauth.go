@@ -11,6 +11,7 @@ import (
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/dpop"
 	"github.com/daypass/daypass/internal/accesstoken"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/issuer"
@@ -132,7 +133,7 @@ func (c *call) giveToken(wanted string, w wish, out broker.Exchanged) error {
 		return c.answer(api.TokenAnswer{AccessToken: out.Text.Reveal(), IssuedType: typeAccess, TokenType: out.Token.Binding.TokenType(),
 			ExpiresIn: seconds(out.Token.ExpiresAt.Sub(c.edge.Now()))})
 	}
-	answer := leaseAnswer(*out.Acquired, c.edge.Broker.View(), c.edge.Now())
+	answer := leaseAnswer(*out.Acquired, c.edge.Guard.View(), c.edge.Now())
 	if wanted != "" && wanted != answer.IssuedType {
 		c.edge.Broker.Undelivered(c.r.Context(), out.Acquired.Lease.ID)
 		return badRequest("the role gives no token of the requested_token_type; its lease has ended (RFC 8693 §2.1)")
@@ -153,7 +154,7 @@ func (c *call) identifyRequest() error {
 	if http.NewCrossOriginProtection().Check(c.r) != nil {
 		return fault.New(fault.Denied, "read the Origin header", "a page of another site asks for this in a browser; that is not served")
 	}
-	c.who.Origin = broker.Origin{Request: c.id, SourceIP: sourceIP(c.r, c.edge.TrustedProxies)}
+	c.who.Origin = admission.Origin{Request: c.id, SourceIP: sourceIP(c.r, c.edge.TrustedProxies)}
 	proof, err := proofOf(c.r.Header)
 	if err != nil {
 		return err
@@ -195,12 +196,12 @@ func (c *call) readExchange(f form) (request broker.ExchangeRequest, err error) 
 	if f.has("client_assertion") {
 		return request, badRequest("client_assertion goes with grant_type=client_credentials: of a token exchange the tokens say who asks")
 	}
-	request.Subject = c.who.Evidence
-	if request.Subject.Token, err = f.typedToken("subject_token"); err != nil {
+	request.Parties.Subject = c.who.Evidence
+	if request.Parties.Subject.Token, err = f.typedToken("subject_token"); err != nil {
 		return request, err
 	}
 	if f.has("actor_token") || f.has("actor_token_type") {
-		if request.Actor, err = f.typedToken("actor_token"); err != nil {
+		if request.Parties.Actor, err = f.typedToken("actor_token"); err != nil {
 			return request, err
 		}
 	}
@@ -228,16 +229,16 @@ func (f form) typedToken(name string) (secret.Text, error) {
 
 // readAssertion reads an assertion as grant: RFC 7523 §2.1.
 func (c *call) readAssertion(f form) (request broker.ExchangeRequest, err error) {
-	request.Subject = c.who.Evidence
-	request.Subject.Token, err = f.token("assertion")
+	request.Parties.Subject = c.who.Evidence
+	request.Parties.Subject.Token, err = f.token("assertion")
 	return request, err
 }
 
 // readClient reads a client that authenticates itself, by an assertion or by its certificate.
 func (c *call) readClient(f form) (request broker.ExchangeRequest, err error) {
-	request.Subject, request.Client = c.who.Evidence, f.text("client_id")
+	request.Parties.Subject, request.Parties.Client = c.who.Evidence, f.text("client_id")
 	if !f.has("client_assertion") && !f.has("client_assertion_type") {
-		if len(request.Subject.Chain) == 0 {
+		if len(request.Parties.Subject.Chain) == 0 {
 			return request, &oauthError{code: invalidClient, text: "send a client_assertion (RFC 7523 §2.2), or come with a client certificate that an issuer here accepts (RFC 8705 §2)"}
 		}
 		return request, nil
@@ -245,11 +246,11 @@ func (c *call) readClient(f form) (request broker.ExchangeRequest, err error) {
 	switch f.text("client_assertion_type") {
 	case assertionJWT:
 	case assertionSPIFFE:
-		request.Prefix = "spiffe://"
+		request.Parties.Prefix = "spiffe://"
 	default:
 		return request, &oauthError{code: invalidClient, text: "client_assertion_type is jwt-bearer (RFC 7523 §2.2) or jwt-spiffe"}
 	}
-	request.Subject.Token, err = f.token("client_assertion")
+	request.Parties.Subject.Token, err = f.token("client_assertion")
 	return request, err
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/dpop"
 	"github.com/daypass/daypass/internal/accesstoken"
-	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/fault"
 )
 
@@ -82,9 +82,9 @@ func (codes refusalCodes) asOAuth(err error) *oauthError {
 	switch fault.KindOf(err) {
 	case fault.Unauthenticated:
 		e.code, e.status = codes.evidence, http.StatusBadRequest
-		if party, ok := errors.AsType[*broker.PartyError](err); ok {
+		if party, ok := errors.AsType[*admission.PartyError](err); ok {
 			e.text = fmt.Sprintf("the token of the %s: %s (%s)", party.Party, e.text, codes.rule())
-			if party.Party == broker.TheActor {
+			if party.Party == admission.TheActor {
 				e.code = invalidRequest // RFC 8693 §2.2.2
 			}
 		}

@@ -40,7 +40,8 @@ func (c *call) administrator() error {
 	if _, err := c.query(); err != nil {
 		return err
 	}
-	return c.edge.Broker.Authorize(c.r.Context(), c.who, policy.Read)
+	_, err := c.edge.Guard.Administer(c.r.Context(), c.who, policy.Read)
+	return err
 }
 
 func (c *call) readStatus(none) (api.Status, error) {

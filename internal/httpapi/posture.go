@@ -7,8 +7,8 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/identity"
-	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/policy"
+	"github.com/daypass/daypass/internal/posture"
 	"github.com/daypass/daypass/internal/store"
 )
 
@@ -39,11 +39,11 @@ func (c *call) reportPosture(in api.PostureReport) (api.PostureRecord, error) {
 	if err != nil {
 		return api.PostureRecord{}, err
 	}
-	report := broker.PostureReport{Source: source, ID: id, Fields: in.Fields}
+	report := posture.Report{Source: source, ID: id, Fields: in.Fields}
 	if in.ReportedAt != nil {
 		report.ReportedAt = in.ReportedAt.Time
 	}
-	kept, err := c.edge.Broker.ReportPosture(c.r.Context(), c.who, report)
+	kept, err := c.edge.Posture.Report(c.r.Context(), c.who, report)
 	return c.wirePosture(kept), err
 }
 
@@ -52,7 +52,7 @@ func (c *call) posture(none) (api.PostureRecord, error) {
 	if err != nil {
 		return api.PostureRecord{}, err
 	}
-	r, err := c.edge.Broker.Posture(c.r.Context(), c.who, source, id)
+	r, err := c.edge.Posture.Read(c.r.Context(), c.who, source, id)
 	return c.wirePosture(r), err
 }
 
@@ -61,7 +61,7 @@ func (c *call) withdrawPosture(none) (api.PostureRecord, error) {
 	if err != nil {
 		return api.PostureRecord{}, err
 	}
-	was, err := c.edge.Broker.WithdrawPosture(c.r.Context(), c.who, source, id)
+	was, err := c.edge.Posture.Withdraw(c.r.Context(), c.who, source, id)
 	out := c.wirePosture(was)
 	out.Believed, out.Until = false, nil // it was, and is not any more
 	return out, err
@@ -76,7 +76,7 @@ func (c *call) postures(none) (page api.Page[api.PostureRecord], err error) {
 	if err != nil {
 		return page, err
 	}
-	found, next, err := c.edge.Broker.Postures(c.r.Context(), c.who, c.r.PathValue("source"), cursor, limit)
+	found, next, err := c.edge.Posture.List(c.r.Context(), c.who, c.r.PathValue("source"), cursor, limit)
 	if err != nil {
 		return page, err
 	}
@@ -90,7 +90,7 @@ func (c *call) postures(none) (page api.Page[api.PostureRecord], err error) {
 // wirePosture adds to a record whether policies would see it now.
 func (c *call) wirePosture(r store.PostureRecord) api.PostureRecord {
 	out := api.PostureRecord{Source: r.Source, ID: r.ID, Fields: r.Fields, ReportedAt: api.At(r.ReportedAt), ReportedBy: r.ReportedBy}
-	view := c.edge.Broker.View()
+	view := c.edge.Guard.View()
 	if view == nil {
 		return out
 	}
@@ -110,11 +110,11 @@ func (c *call) postureSources(none) (page api.Page[api.PostureSource], err error
 	if _, err := c.query(); err != nil {
 		return page, err
 	}
-	if err := c.edge.Broker.Authorize(c.r.Context(), c.who, policy.Read); err != nil {
+	if _, err := c.edge.Guard.Administer(c.r.Context(), c.who, policy.Read); err != nil {
 		return page, err
 	}
 	page.Items = []api.PostureSource{}
-	view := c.edge.Broker.View()
+	view := c.edge.Guard.View()
 	if view == nil {
 		return page, nil
 	}

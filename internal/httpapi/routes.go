@@ -54,7 +54,7 @@ func with[In, Out any](method, path, id, summary string, do func(c *call, in In)
 	}
 	r.serve = func(c *call) (err error) {
 		if large { // many of these at once are more than the machine has: nobody's are read but administrators'
-			if c.who, err = c.edge.Broker.Admit(c.r.Context(), c.who, policy.Configure); err != nil {
+			if c.who, err = c.edge.Guard.Admit(c.r.Context(), c.who, policy.Configure); err != nil {
 				return err
 			}
 		}

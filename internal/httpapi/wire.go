@@ -9,6 +9,7 @@ import (
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/accesstoken"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/delegation"
 	"github.com/daypass/daypass/internal/policy"
@@ -19,7 +20,7 @@ import (
 var errEncoding = errors.New("a value has no JSON")
 
 // reveal is the one place where secrets become bytes for the wire.
-func reveal(a broker.Acquired, view *broker.View) api.Acquired {
+func reveal(a broker.Acquired, view *admission.View) api.Acquired {
 	credential := api.Credential{Type: a.Credential.Type, Fields: map[string]any{}}
 	maps.Copy(credential.Fields, a.Credential.Attributes)
 	for name, text := range a.Credential.Secrets {
@@ -36,7 +37,7 @@ func reveal(a broker.Acquired, view *broker.View) api.Acquired {
 
 // leaseAnswer is a lease as the token endpoint gives it. Its token is that of the credential where the target gives
 // one; else it is the lease token, which is for no requests but those about the lease.
-func leaseAnswer(a broker.Acquired, view *broker.View, now time.Time) api.TokenAnswer {
+func leaseAnswer(a broker.Acquired, view *admission.View, now time.Time) api.TokenAnswer {
 	all := reveal(a, view)
 	answer := api.TokenAnswer{
 		AccessToken: all.LeaseToken, IssuedType: api.TokenLease, TokenType: "N_A", ExpiresIn: seconds(a.Lease.ExpiresAt.Sub(now)),
@@ -52,7 +53,7 @@ func leaseAnswer(a broker.Acquired, view *broker.View, now time.Time) api.TokenA
 
 // wireLease is a lease for the wire. Whether it may be shared is what its role says now, by view: a role that
 // stops sharing stops at once, also for leases that live.
-func wireLease(l store.Lease, view *broker.View) api.Lease {
+func wireLease(l store.Lease, view *admission.View) api.Lease {
 	return api.Lease{
 		ID:             string(l.ID),
 		Role:           l.Role,
@@ -73,7 +74,7 @@ func wireLease(l store.Lease, view *broker.View) api.Lease {
 }
 
 // actorNames names who acts, by the names that their issuers have now.
-func actorNames(chain []delegation.Actor, view *broker.View) (names []string) {
+func actorNames(chain []delegation.Actor, view *admission.View) (names []string) {
 	for _, actor := range chain {
 		issuer := actor.IssuerURL
 		if view != nil {
@@ -85,7 +86,7 @@ func actorNames(chain []delegation.Actor, view *broker.View) (names []string) {
 }
 
 // roleShare is what a role says of sharing; a role that is gone says nothing.
-func roleShare(view *broker.View, role string) access.Share {
+func roleShare(view *admission.View, role string) access.Share {
 	if view == nil {
 		return access.ShareNone
 	}
@@ -124,7 +125,7 @@ func wireLock(k store.Lock) api.Lock {
 	}
 }
 
-func wireDecision(d store.Decision, view *broker.View) (api.Decision, error) {
+func wireDecision(d store.Decision, view *admission.View) (api.Decision, error) {
 	out := api.Decision{
 		ID:        d.ID,
 		At:        api.At(d.At),

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/internal/access"
-	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/store"
 )
@@ -20,14 +20,14 @@ import (
 // load takes up the access revision that was active, then what the access directory holds. A revision that does
 // not work any more keeps nobody from administering: the server runs, is not ready, and says why.
 func (s *Server) load(ctx context.Context) error {
-	if err := s.broker.Load(ctx); err != nil {
+	if err := s.guard.Load(ctx); err != nil {
 		if fault.Is(err, fault.StoreUnavailable) {
 			return err
 		}
 		s.log.Error("the active access revision cannot be served: apply one that can", "err", err)
 	}
 	err := s.readAccess(ctx)
-	if err == nil || s.broker.View() != nil {
+	if err == nil || s.guard.View() != nil {
 		if err != nil {
 			s.log.Error("the access directory was not activated; the revision that was active serves on", "err", err)
 		}
@@ -49,7 +49,7 @@ func (s *Server) Reload(ctx context.Context) {
 
 // redeploy makes the targets of the active revision again whose secrets have changed or could not be read.
 func (s *Server) redeploy(ctx context.Context) {
-	if err := s.broker.Redeploy(ctx); err != nil {
+	if err := s.guard.Redeploy(ctx); err != nil {
 		s.log.Error("bring the targets up to date", "err", err)
 	}
 }
@@ -89,13 +89,13 @@ func (s *Server) readAccess(ctx context.Context) error {
 		return err
 	}
 	if was {
-		if view := s.broker.View(); view == nil || view.Revision != revision {
+		if view := s.guard.View(); view == nil || view.Revision != revision {
 			s.log.Warn("the access directory holds a revision that was active before and is not now; activate it by hand if it should be",
 				"revision", revision)
 		}
 		return nil
 	}
-	_, err = s.broker.Apply(ctx, broker.Caller{Local: true, UID: uint32(os.Geteuid())}, files, "")
+	_, err = s.guard.Apply(ctx, admission.Caller{Local: true, UID: uint32(os.Geteuid())}, files, "")
 	return err
 }
 
@@ -243,7 +243,7 @@ func (s *Server) retainPosture(ctx context.Context, now time.Time) error {
 
 // longestLife is how long a lease of the active revision can live. Its decision is kept as long: a review needs it.
 func (s *Server) longestLife() (longest time.Duration) {
-	if view := s.broker.View(); view != nil {
+	if view := s.guard.View(); view != nil {
 		for _, role := range view.Access.Roles {
 			longest = max(longest, role.TTL.Max)
 		}

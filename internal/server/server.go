@@ -23,9 +23,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/daypass/daypass/identity/device"
+	"github.com/daypass/daypass/internal/accesstoken"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/deployment"
+	"github.com/daypass/daypass/internal/enrolment"
 	"github.com/daypass/daypass/internal/feed"
 	"github.com/daypass/daypass/internal/httpapi"
 	"github.com/daypass/daypass/internal/installation"
@@ -33,6 +36,8 @@ import (
 	"github.com/daypass/daypass/internal/keyring"
 	"github.com/daypass/daypass/internal/kind"
 	"github.com/daypass/daypass/internal/location"
+	"github.com/daypass/daypass/internal/posture"
+	"github.com/daypass/daypass/internal/review"
 	"github.com/daypass/daypass/internal/revoker"
 	"github.com/daypass/daypass/internal/secretdir"
 	"github.com/daypass/daypass/internal/store"
@@ -67,7 +72,11 @@ type Server struct {
 	verifiers  *verifier.Pool
 	deployment *deployment.Deployment
 	issuer     *issuer.Issuer
+	guard      *admission.Guard
 	broker     *broker.Broker
+	devices    *enrolment.Register
+	posture    *posture.Records
+	reviews    *review.Reviews
 	location   *location.File // nil: none is configured
 	registry   *prometheus.Registry
 	figures    *figures
@@ -168,35 +177,19 @@ func (s *Server) assemble() error {
 		Log:       s.log,
 	})
 	s.location = s.places()
-	s.broker = broker.New(broker.Config{
-		Store:   s.store,
-		Fleet:   s.fleet,
-		Revoker: s.revoker,
-		Clock:   s.clock,
-		Builder: s.deployment,
-		NewKey:  func(origin string) (store.Rotation, error) { return installation.NewLedgerKey(s.key, origin) },
-		Issuer:  s.issuer,
-		Tokens:  tokens,
-		Limits: broker.Limits{
-			LeasesPerPrincipal: s.cfg.Limits.LeasesPerPrincipal,
-			AcquireRate:        float64(s.cfg.Limits.AcquireRate),
-		},
-		Admins:     s.cfg.Admins.Issuers,
-		Locate:     s.locate,
-		Conditions: s.cfg.Conditions,
-		DeviceKey:  device.CheckKey,
-		Tracer:     s.tracer,
-		Log:        s.log,
-	})
-	s.feed = feed.New(feed.Config{Broker: s.broker, Store: s.store, Secrets: files, Egress: s.cfg.Egress(), Now: time.Now, Log: s.log})
-	s.ready = newProbe(s.store, s.broker)
-	for _, c := range []prometheus.Collector{s.figures, s.watch, s.broker, s.revoker, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
+	s.frontDesk(tokens)
+	s.feed = feed.New(feed.Config{Guard: s.guard, Posture: s.posture, Store: s.store, Secrets: files, Egress: s.cfg.Egress(), Now: time.Now, Log: s.log})
+	s.ready = newProbe(s.store, s.guard)
+	for _, c := range []prometheus.Collector{s.figures, s.watch, s.guard, s.broker, s.devices, s.posture, s.reviews, s.revoker, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
 		if err := s.registry.Register(c); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}
 	}
 	s.handler = httpapi.New(httpapi.Config{
+		Guard:          s.guard,
 		Broker:         s.broker,
+		Devices:        s.devices,
+		Posture:        s.posture,
 		Fleet:          s.fleet,
 		Store:          s.store,
 		Metrics:        s.registry,
@@ -213,6 +206,55 @@ func (s *Server) assemble() error {
 		Log:            s.log,
 	})
 	return nil
+}
+
+// frontDesk makes the parts that answer requests.
+func (s *Server) frontDesk(tokens *accesstoken.Tokens) {
+	acquireRate := float64(s.cfg.Limits.AcquireRate)
+	s.guard = admission.New(admission.Config{
+		Store:      s.store,
+		Ender:      s.revoker,
+		Builder:    s.deployment,
+		Tokens:     tokens,
+		Admins:     s.cfg.Admins.Issuers,
+		Locate:     s.locate,
+		Conditions: s.cfg.Conditions,
+		Now:        s.clock.Now,
+		Log:        s.log,
+	})
+	s.broker = broker.New(broker.Config{
+		Guard:   s.guard,
+		Store:   s.store,
+		Fleet:   s.fleet,
+		Revoker: s.revoker,
+		Clock:   s.clock,
+		NewKey:  func(origin string) (store.Rotation, error) { return installation.NewLedgerKey(s.key, origin) },
+		Issuer:  s.issuer,
+		Tokens:  tokens,
+		Limits:  broker.Limits{LeasesPerPrincipal: s.cfg.Limits.LeasesPerPrincipal, AcquireRate: acquireRate},
+		Tracer:  s.tracer,
+		Log:     s.log,
+	})
+	s.devices = enrolment.New(enrolment.Config{
+		Guard:  s.guard,
+		Signer: s.issuer,
+		Store:  s.store,
+		Ender:  s.revoker,
+		Key:    device.CheckKey,
+		Rate:   acquireRate,
+		Now:    s.clock.Now,
+		Log:    s.log,
+	})
+	s.posture = posture.New(posture.Config{Guard: s.guard, Store: s.store, Rate: posture.PerAcquisition * acquireRate, Now: s.clock.Now})
+	s.reviews = review.New(review.Config{
+		Guard:     s.guard,
+		Store:     s.store,
+		Activated: s.guard.Activated(),
+		Posture:   s.posture.Changed(),
+		Wake:      s.revoker.Wake,
+		Now:       s.clock.Now,
+		Log:       s.log,
+	})
 }
 
 // kinds are what access files may speak of at this server.
@@ -236,7 +278,7 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // under way are answered, then the revoker records what it has under way, then the rest writes what it has
 // counted, then the store is drained, and last what was traced is sent. The first part that fails stops all of them.
 func (s *Server) Run(ctx context.Context) error {
-	err := inOrder(ctx, s.serve, s.revoker.Run, s.keepHouse, s.feed.Run, s.watch.Run, s.verifiers.Run, s.issuer.Run, s.broker.Run, s.store.Run, s.tracer.Run)
+	err := inOrder(ctx, s.serve, s.revoker.Run, s.keepHouse, s.feed.Run, s.watch.Run, s.verifiers.Run, s.issuer.Run, s.devices.Run, s.reviews.Run, s.guard.Run, s.store.Run, s.tracer.Run)
 	return errors.Join(err, s.close())
 }
 

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/api"
-	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/revoker"
 	"github.com/daypass/daypass/internal/store"
 )
@@ -62,7 +62,7 @@ func (s *Server) Status(ctx context.Context) (api.Status, error) {
 	if err != nil {
 		return out, err
 	}
-	if view := s.broker.View(); view != nil {
+	if view := s.guard.View(); view != nil {
 		out.Revision = view.Revision
 	}
 	reasons := s.ready.reasons(ctx)
@@ -162,7 +162,7 @@ func targetStatus(out *api.Status, h revoker.Health, now time.Time) *api.TargetS
 }
 
 func (s *Server) addIssuers(out *api.Status) {
-	view := s.broker.View()
+	view := s.guard.View()
 	for name, state := range s.verifiers.Keys() {
 		i := api.IssuerStatus{Name: name, Health: healthOK}
 		if view != nil {
@@ -192,20 +192,20 @@ func (s *Server) addIssuers(out *api.Status) {
 // probe finds out whether leases can be acquired. Its answer is good for a moment, so that asking costs little
 // however often it is done.
 type probe struct {
-	store  *store.Store
-	broker *broker.Broker
+	store *store.Store
+	guard *admission.Guard
 
 	mu    sync.Mutex // guards the fields below
 	until time.Time
 	wrote bool
 }
 
-func newProbe(s *store.Store, b *broker.Broker) *probe { return &probe{store: s, broker: b} }
+func newProbe(s *store.Store, g *admission.Guard) *probe { return &probe{store: s, guard: g} }
 
 // reasons returns why no lease can be acquired now, and nothing when it can.
 func (p *probe) reasons(ctx context.Context) []string {
 	var reasons []string
-	if p.broker.View() == nil {
+	if p.guard.View() == nil {
 		reasons = append(reasons, "no access configuration is active: everything is denied")
 	}
 	if !p.writes(ctx) {

@@ -19,7 +19,7 @@ import (
 	"github.com/daypass/daypass/egress"
 	"github.com/daypass/daypass/identity/oidc"
 	"github.com/daypass/daypass/internal/access"
-	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/kind"
 	"github.com/daypass/daypass/internal/secretdir"
 	"github.com/daypass/daypass/internal/source"
@@ -63,7 +63,7 @@ type used struct {
 func New(cfg Config) *Pool { return &Pool{cfg: cfg, changed: make(chan struct{}, 1)} }
 
 // Build returns the verifiers of a configuration, new ones where no active one fits, and which cannot be made.
-func (p *Pool) Build(cfg *access.Config) (broker.Verifier, source.Errors) {
+func (p *Pool) Build(cfg *access.Config) (admission.Verifier, source.Errors) {
 	out := &router{measure: p.cfg.Measure, watch: p.cfg.Watch, byURL: map[string]*used{}, byName: map[string]*used{}}
 	var wrong source.Errors
 	for _, name := range slices.Sorted(maps.Keys(cfg.Issuers)) {
@@ -102,7 +102,7 @@ func (p *Pool) open(issuer access.Issuer) (*used, error) {
 }
 
 // Deploy makes verifiers that [Pool.Build] returned those in use, whose keys are kept fresh.
-func (p *Pool) Deploy(v broker.Verifier) {
+func (p *Pool) Deploy(v admission.Verifier) {
 	r, ok := v.(*router)
 	if !ok {
 		return // made by somebody else

@@ -13,7 +13,7 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/identity"
-	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/kind"
 	"github.com/daypass/daypass/internal/watch"
 	"github.com/daypass/daypass/secret"
@@ -28,7 +28,7 @@ type router struct {
 	certified []*used // those that take certificates, by name
 }
 
-var _ broker.Verifier = (*router)(nil)
+var _ admission.Verifier = (*router)(nil)
 
 // Verify implements [identity.Verifier]. What the token says of its issuer is believed for nothing but the choice
 // of the verifier, which then checks it against its own.
@@ -77,7 +77,7 @@ func (r *router) claimed(token secret.Text) ([]string, error) {
 	return claimedIssuers(text)
 }
 
-// Relied implements [broker.Verifier].
+// Relied implements [admission.Verifier].
 func (r *router) Relied(issuerURL string) time.Duration {
 	if u := r.byURL[issuerURL]; u != nil {
 		return u.Relied

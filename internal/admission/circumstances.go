@@ -1,9 +1,8 @@
-package broker
+package admission
 
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -36,11 +35,11 @@ func (c circumstances) same(other circumstances) bool {
 
 // lookAround reads the circumstances of a principal, of whose leases some do not count. Where no policy and no source
 // of posture asks for any, the store is not asked.
-func (b *Broker) lookAround(ctx context.Context, view *View, p identity.Principal, own int) (around circumstances, err error) {
+func (g *Guard) lookAround(ctx context.Context, view *View, p identity.Principal, own int) (around circumstances, err error) {
 	if !view.Policy.Wants("live_leases") && len(view.Policy.PostureOf(p)) == 0 {
 		return around, nil
 	}
-	err = b.store.View(ctx, func(tx *store.Tx) (err error) {
+	err = g.store.View(ctx, func(tx *store.Tx) (err error) {
 		around, err = circumstancesOf(tx, view, p, own)
 		return err
 	})
@@ -103,45 +102,12 @@ func (c circumstances) watch(tx *store.Tx, l store.Lease) error {
 	return nil
 }
 
-// overtakenError says that what was allowed is allowed no more, since the circumstances have changed.
-type overtakenError struct{ decision store.Decision }
-
-func (e *overtakenError) Error() string { return "the policies no longer permit it" }
-
-// confirm looks at the circumstances again, in the transaction that records a decision, and decides again where they
-// have changed.
-func (b *Broker) confirm(tx *store.Tx, view *View, asked *policy.Request, around *circumstances, decision *store.Decision, own int) error {
-	again, err := circumstancesOf(tx, view, asked.Principal, own)
-	if err != nil || again.same(*around) {
-		return err
-	}
-	if err := again.tell(view, asked); err != nil {
-		return err
-	}
-	d := view.Policy.Decide(*asked)
-	fresh := b.newDecision(view, asked.Principal, asked.Action, asked.Resource, d, asked.Now)
-	if !d.Allow {
-		return &overtakenError{fresh} // the store may run this again: what was decided before stays as it was
-	}
-	fresh.Lease = decision.Lease
-	*around, *decision = again, fresh
-	return nil
-}
-
-// overtaken makes a denial of an error that says so, and leaves others as they are.
-func (b *Broker) overtaken(ctx context.Context, err error, public string) error {
-	if late, ok := errors.AsType[*overtakenError](err); ok {
-		return b.deny(ctx, late.decision, late.decision.Resource, public)
-	}
-	return err
-}
-
 // place is where an address is, as far as that is known.
-func (b *Broker) place(address netip.Addr) (country, subdivision string) {
-	if b.locate == nil {
+func (g *Guard) place(address netip.Addr) (country, subdivision string) {
+	if g.locate == nil {
 		return "", ""
 	}
-	return b.locate(address)
+	return g.locate(address)
 }
 
 // tokenAge is how long ago evidence was issued, where it says when: of fresh evidence its verifier knows, of a lease's

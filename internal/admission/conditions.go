@@ -1,4 +1,4 @@
-package broker
+package admission
 
 import (
 	"fmt"
@@ -13,20 +13,20 @@ const (
 
 // checkConditions refuses a view whose policies lack conditions that are required. A revision that is active already
 // serves on: otherwise a change of the server's configuration would shut everybody out.
-func (b *Broker) checkConditions(view *View) error {
-	if b.conditions != ConditionsRequire {
+func (g *Guard) checkConditions(view *View) error {
+	if g.conditions != ConditionsRequire {
 		return nil
 	}
 	return view.Policy.RequireConditions()
 }
 
 // openNotes names the policies without conditions, for the operator.
-func (b *Broker) openNotes(view *View) []string {
+func (g *Guard) openNotes(view *View) []string {
 	open := view.Policy.Unconditional()
-	if b.conditions != ConditionsWarn && b.conditions != ConditionsRequire || len(open) == 0 {
+	if g.conditions != ConditionsWarn && g.conditions != ConditionsRequire || len(open) == 0 {
 		return nil
 	}
-	b.log.Warn("policies permit acquire under no condition", "policies", len(open), "first", fmt.Sprintf("%s:%d", open[0].File, open[0].Line))
+	g.log.Warn("policies permit acquire under no condition", "policies", len(open), "first", fmt.Sprintf("%s:%d", open[0].File, open[0].Line))
 	notes := make([]string, len(open))
 	for i, one := range open {
 		notes[i] = fmt.Sprintf("%s:%d: %s", one.File, one.Line, one.Message)

@@ -1,4 +1,4 @@
-package broker
+package admission
 
 import (
 	"context"
@@ -21,9 +21,9 @@ type Applied struct {
 	Access   *access.Config // what it says
 }
 
-// Load makes the store's active revision serve. It is called once, before the broker serves.
-func (b *Broker) Load(ctx context.Context) error {
-	_, err := b.refresh(ctx)
+// Load makes the store's active revision serve. It is called once, before anything serves.
+func (g *Guard) Load(ctx context.Context) error {
+	_, err := g.Refresh(ctx)
 	if fault.Is(err, fault.NotFound) {
 		return nil // a new installation: nothing is configured, everything is denied
 	}
@@ -31,25 +31,25 @@ func (b *Broker) Load(ctx context.Context) error {
 }
 
 // CheckAccess validates files, activates nothing, and returns what they say. The mistakes come back as they are.
-func (b *Broker) CheckAccess(ctx context.Context, c Caller, files access.Files) (*access.Config, error) {
-	if _, err := b.administer(ctx, c, policy.Configure); err != nil {
+func (g *Guard) CheckAccess(ctx context.Context, c Caller, files access.Files) (*access.Config, error) {
+	if _, err := g.Administer(ctx, c, policy.Configure); err != nil {
 		return nil, err
 	}
-	view, err := b.builder.Build(ctx, "", files)
+	view, err := g.builder.Build(ctx, "", files)
 	if err != nil {
 		return nil, err
 	}
-	return view.Access, b.checkConditions(view)
+	return view.Access, g.checkConditions(view)
 }
 
 // Apply validates files, keeps them as a revision and activates it. When expected is not empty, the revision
 // active now must be that one.
-func (b *Broker) Apply(ctx context.Context, c Caller, files access.Files, expected string) (Applied, error) {
-	who, err := b.administer(ctx, c, policy.Configure)
+func (g *Guard) Apply(ctx context.Context, c Caller, files access.Files, expected string) (Applied, error) {
+	who, err := g.Administer(ctx, c, policy.Configure)
 	if err != nil {
 		return Applied{}, err
 	}
-	view, err := b.builder.Build(ctx, "", files)
+	view, err := g.builder.Build(ctx, "", files)
 	if err != nil {
 		return Applied{}, err
 	}
@@ -57,29 +57,29 @@ func (b *Broker) Apply(ctx context.Context, c Caller, files access.Files, expect
 	if err != nil {
 		return Applied{}, fmt.Errorf("encode the access files: %w", err)
 	}
-	revision := store.Revision{ID: view.Revision, CreatedAt: b.clock.Now(), CreatedBy: who.name, Files: text}
-	return b.activateRevision(ctx, who, view, &revision, expected)
+	revision := store.Revision{ID: view.Revision, CreatedAt: g.now(), CreatedBy: who.Name, Files: text}
+	return g.activateRevision(ctx, who, view, &revision, expected)
 }
 
 // Activate makes an earlier revision active again.
-func (b *Broker) Activate(ctx context.Context, c Caller, id, expected string) (Applied, error) {
-	who, err := b.administer(ctx, c, policy.Configure)
+func (g *Guard) Activate(ctx context.Context, c Caller, id, expected string) (Applied, error) {
+	who, err := g.Administer(ctx, c, policy.Configure)
 	if err != nil {
 		return Applied{}, err
 	}
-	view, err := b.build(ctx, id)
+	view, err := g.build(ctx, id)
 	if err != nil {
 		return Applied{}, err
 	}
-	return b.activateRevision(ctx, who, view, nil, expected)
+	return g.activateRevision(ctx, who, view, nil, expected)
 }
 
 // Revisions returns one page of the access revisions, newest first, and the ID of the active one.
-func (b *Broker) Revisions(ctx context.Context, c Caller, cursor string, limit int) (found []store.Revision, active, next string, err error) {
-	if _, err := b.administer(ctx, c, policy.Read); err != nil {
+func (g *Guard) Revisions(ctx context.Context, c Caller, cursor string, limit int) (found []store.Revision, active, next string, err error) {
+	if _, err := g.Administer(ctx, c, policy.Read); err != nil {
 		return nil, "", "", err
 	}
-	err = b.store.View(ctx, func(tx *store.Tx) (err error) {
+	err = g.store.View(ctx, func(tx *store.Tx) (err error) {
 		if active, err = tx.ActiveID(); err != nil {
 			return err
 		}
@@ -90,9 +90,9 @@ func (b *Broker) Revisions(ctx context.Context, c Caller, cursor string, limit i
 }
 
 // build reads a revision and makes it ready to serve.
-func (b *Broker) build(ctx context.Context, id string) (*View, error) {
+func (g *Guard) build(ctx context.Context, id string) (*View, error) {
 	var revision store.Revision
-	err := b.store.View(ctx, func(tx *store.Tx) (err error) {
+	err := g.store.View(ctx, func(tx *store.Tx) (err error) {
 		revision, err = tx.Revision(id)
 		return err
 	})
@@ -103,22 +103,22 @@ func (b *Broker) build(ctx context.Context, id string) (*View, error) {
 	if err := json.Unmarshal(revision.Files, &files); err != nil {
 		return nil, fmt.Errorf("read access revision %s: %w", id, err)
 	}
-	return b.builder.Build(ctx, id, files)
+	return g.builder.Build(ctx, id, files)
 }
 
 // activateRevision records the activation and swaps the view. Requests in flight keep the view they began with,
 // and find out at their next record.
-func (b *Broker) activateRevision(ctx context.Context, who actor, view *View, fresh *store.Revision, expected string) (Applied, error) {
-	if err := b.checkConditions(view); err != nil {
+func (g *Guard) activateRevision(ctx context.Context, who Actor, view *View, fresh *store.Revision, expected string) (Applied, error) {
+	if err := g.checkConditions(view); err != nil {
 		return Applied{}, err
 	}
-	if err := b.lockView(ctx); err != nil {
+	if err := g.lockView(ctx); err != nil {
 		return Applied{}, err
 	}
-	defer b.unlockView()
-	now := b.clock.Now()
+	defer g.unlockView()
+	now := g.now()
 	var done store.Revision
-	err := b.store.Update(ctx, func(tx *store.Tx) error {
+	err := g.store.Update(ctx, func(tx *store.Tx) error {
 		active, err := tx.ActiveID()
 		if err != nil {
 			return err
@@ -132,7 +132,7 @@ func (b *Broker) activateRevision(ctx context.Context, who actor, view *View, fr
 			}
 		}
 		if active != view.Revision {
-			if _, err := tx.Activate(view.Revision, now, who.name); err != nil {
+			if _, err := tx.Activate(view.Revision, now, who.Name); err != nil {
 				return err
 			}
 		}
@@ -143,26 +143,29 @@ func (b *Broker) activateRevision(ctx context.Context, who actor, view *View, fr
 		return Applied{}, err
 	}
 	// The revision is active: it must serve, whether or not the administrator still listens.
-	notes, err := b.serve(context.WithoutCancel(ctx), view)
-	b.logOf(who.origin).Info("an access revision was activated", "revision", view.Revision, "by", who.name, "notes", notes)
+	notes, err := g.serve(context.WithoutCancel(ctx), view)
+	who.Origin.Log(g.log).Info("an access revision was activated", "revision", view.Revision, "by", who.Name, "notes", notes)
 	return Applied{Revision: done, Notes: notes, Access: view.Access}, err
 }
 
 // serve puts a view that the store calls active to work. The caller holds the view lock.
-func (b *Broker) serve(ctx context.Context, view *View) ([]string, error) {
-	notes, err := b.builder.Deploy(ctx, view)
+func (g *Guard) serve(ctx context.Context, view *View) ([]string, error) {
+	notes, err := g.builder.Deploy(ctx, view)
 	if err != nil {
 		return notes, err
 	}
-	notes = append(notes, b.openNotes(view)...)
-	before := b.View()
-	view.left, err = b.issuersLeft(ctx, before, view)
-	b.view.Store(view)
-	signal(b.activated)
+	notes = append(notes, g.openNotes(view)...)
+	before := g.View()
+	view.left, err = g.issuersLeft(ctx, before, view)
+	g.view.Store(view)
+	select {
+	case g.activated <- struct{}{}:
+	default: // it is told already
+	}
 	for url := range view.left {
 		if before == nil || !before.left[url] {
 			notes = append(notes, fmt.Sprintf("issuer %s left: its leases end", url))
-			go b.endIssuer(context.WithoutCancel(ctx), url)
+			go g.endIssuer(context.WithoutCancel(ctx), url)
 		}
 	}
 	return notes, err
@@ -170,27 +173,27 @@ func (b *Broker) serve(ctx context.Context, view *View) ([]string, error) {
 
 // Redeploy brings the targets of the view that serves up to date, when something that it refers to has changed. No
 // activation comes between, so that what it deploys is never what served before.
-func (b *Broker) Redeploy(ctx context.Context) error {
-	if err := b.lockView(ctx); err != nil {
+func (g *Guard) Redeploy(ctx context.Context) error {
+	if err := g.lockView(ctx); err != nil {
 		return err
 	}
-	defer b.unlockView()
-	view := b.View()
+	defer g.unlockView()
+	view := g.View()
 	if view == nil {
 		return nil
 	}
-	_, err := b.builder.Deploy(ctx, view)
+	_, err := g.builder.Deploy(ctx, view)
 	return err
 }
 
-// refresh makes the store's active revision serve, when another one does, and returns its view.
-func (b *Broker) refresh(ctx context.Context) (*View, error) {
-	if err := b.lockView(ctx); err != nil {
+// Refresh makes the store's active revision serve, when another one does, and returns its view.
+func (g *Guard) Refresh(ctx context.Context) (*View, error) {
+	if err := g.lockView(ctx); err != nil {
 		return nil, err
 	}
-	defer b.unlockView()
+	defer g.unlockView()
 	var active string
-	err := b.store.View(ctx, func(tx *store.Tx) (err error) {
+	err := g.store.View(ctx, func(tx *store.Tx) (err error) {
 		active, err = tx.ActiveID()
 		return err
 	})
@@ -200,38 +203,38 @@ func (b *Broker) refresh(ctx context.Context) (*View, error) {
 	if active == "" {
 		return nil, fault.New(fault.NotFound, "read the active access revision", "no access configuration is active")
 	}
-	if view := b.View(); view != nil && view.Revision == active {
+	if view := g.View(); view != nil && view.Revision == active {
 		return view, nil
 	}
-	view, err := b.build(ctx, active)
+	view, err := g.build(ctx, active)
 	if err != nil {
 		return nil, err
 	}
-	_, err = b.serve(ctx, view)
+	_, err = g.serve(ctx, view)
 	return view, err
 }
 
 // lockView lets one goroutine at a time change the view.
-func (b *Broker) lockView(ctx context.Context) error {
+func (g *Guard) lockView(ctx context.Context) error {
 	select {
-	case b.changing <- struct{}{}:
+	case g.changing <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return fault.Wrap(fault.StoreUnavailable, "change the access configuration", "another change is under way", ctx.Err())
 	}
 }
 
-func (b *Broker) unlockView() { <-b.changing }
+func (g *Guard) unlockView() { <-g.changing }
 
 // issuersLeft returns the URLs of issuers whose leases must end: those that left with this change or before, and after a
 // start those of earlier revisions, since the process may have died before it ended them.
-func (b *Broker) issuersLeft(ctx context.Context, before, after *View) (left map[string]bool, err error) {
+func (g *Guard) issuersLeft(ctx context.Context, before, after *View) (left map[string]bool, err error) {
 	left = map[string]bool{}
 	if before != nil {
 		maps.Copy(left, before.left)
 		collectIssuers(left, before.Access)
 	} else {
-		err = b.earlierIssuers(ctx, left)
+		err = g.earlierIssuers(ctx, left)
 	}
 	for _, issuer := range after.Access.Issuers {
 		delete(left, issuer.URL)
@@ -246,10 +249,10 @@ func collectIssuers(into map[string]bool, cfg *access.Config) {
 }
 
 // earlierIssuers collects the issuers of the newest revisions.
-func (b *Broker) earlierIssuers(ctx context.Context, into map[string]bool) error {
+func (g *Guard) earlierIssuers(ctx context.Context, into map[string]bool) error {
 	const newest = 20
 	var revisions []store.Revision
-	err := b.store.View(ctx, func(tx *store.Tx) (err error) {
+	err := g.store.View(ctx, func(tx *store.Tx) (err error) {
 		revisions, _, err = tx.Revisions("", newest)
 		return err
 	})
@@ -257,9 +260,9 @@ func (b *Broker) earlierIssuers(ctx context.Context, into map[string]bool) error
 		return err
 	}
 	for _, revision := range revisions {
-		view, err := b.build(ctx, revision.ID)
+		view, err := g.build(ctx, revision.ID)
 		if err != nil {
-			b.log.Warn("an earlier access revision cannot be read", "revision", revision.ID, "err", err)
+			g.log.Warn("an earlier access revision cannot be read", "revision", revision.ID, "err", err)
 			continue
 		}
 		collectIssuers(into, view.Access)
@@ -269,15 +272,15 @@ func (b *Broker) earlierIssuers(ctx context.Context, into map[string]bool) error
 
 // endIssuer ends the live leases of an issuer that left. It tries until it is done, or until the store has stopped:
 // then the next start takes it up.
-func (b *Broker) endIssuer(ctx context.Context, url string) {
+func (g *Guard) endIssuer(ctx context.Context, url string) {
 	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
-		err := b.revoker.EndAll(ctx, store.Filter{IssuerURL: url}, lease.Withdrawn)
+		err := g.ender.EndAll(ctx, store.Filter{IssuerURL: url}, lease.Withdrawn)
 		if err == nil {
 			return
 		}
-		b.log.Error("end the leases of an issuer that left", "issuer", url, "err", err)
+		g.log.Error("end the leases of an issuer that left", "issuer", url, "err", err)
 		select {
-		case <-b.stopped:
+		case <-g.stopped:
 			return
 		case <-time.After(wait):
 		}

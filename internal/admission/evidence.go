@@ -1,4 +1,4 @@
-package broker
+package admission
 
 import (
 	"context"
@@ -35,15 +35,15 @@ func (e Evidence) showing() accesstoken.Showing {
 	return accesstoken.Showing{Scheme: e.Scheme, Proof: e.Proof, Method: e.Method, URL: e.URL, Chain: e.Chain}
 }
 
-// due is an ID that accepting evidence depends on.
-type due struct {
+// Due is what accepting evidence depends on. It has to be settled before anything is done for who showed it.
+type Due struct {
 	kind    string
 	id      string
 	until   time.Time
 	looked  bool // it must not be used up, and is not used up by this
 	durable bool // it is used up by reads too
 	refusal error
-	of      identity.Principal // the device, if it is one, that must count: see [Broker.enrolled]
+	of      identity.Principal // the device, if it is one, that must count: see [Guard.enrolled]
 }
 
 // The kinds of IDs that are used up: words of the store, which must not change.
@@ -53,12 +53,12 @@ const (
 	spentToken  = "jti "         // and the issuer's URL
 )
 
-// clockRoom is how long after its expiry a token may still be taken, by a clock that is late.
-const clockRoom = 5 * time.Minute
+// ClockRoom is how long after its expiry a token may still be taken, by a clock that is late.
+const ClockRoom = 5 * time.Minute
 
-// identify turns evidence into a principal, by the issuers of a view. What is due has to be settled before anything
+// Verify turns evidence into a principal, by the issuers of a view. What is due has to be settled before anything
 // is done for the principal.
-func (b *Broker) identify(ctx context.Context, view *View, evidence Evidence) (p identity.Principal, dues []due, err error) {
+func (g *Guard) Verify(ctx context.Context, view *View, evidence Evidence) (p identity.Principal, dues []Due, err error) {
 	const op = "verify evidence"
 	if evidence.IsZero() {
 		return p, nil, fault.New(fault.Unauthenticated, op, "send a workload token as Authorization: Bearer")
@@ -66,11 +66,11 @@ func (b *Broker) identify(ctx context.Context, view *View, evidence Evidence) (p
 	if view == nil {
 		return p, nil, fault.New(fault.Unauthenticated, op, "no access configuration is active, so no issuer is known")
 	}
-	if b.tokens != nil && b.tokens.Ours(evidence.Token) {
-		return b.readAccess(ctx, view, evidence)
+	if g.tokens != nil && g.tokens.Ours(evidence.Token) {
+		return g.readAccess(ctx, view, evidence)
 	}
 	if evidence.Scheme == accesstoken.SchemeDPoP {
-		return p, nil, b.unproven(op, &accesstoken.Refusal{
+		return p, nil, g.Unproven(op, &accesstoken.Refusal{
 			Code: accesstoken.InvalidToken, Text: "the scheme DPoP is for access tokens of this server alone (RFC 9449 §7.1)"})
 	}
 	what := "token"
@@ -82,7 +82,7 @@ func (b *Broker) identify(ctx context.Context, view *View, evidence Evidence) (p
 	}
 	switch {
 	case errors.Is(err, identity.ErrRejected):
-		b.figures.rejected.Inc()
+		g.rejected.Inc()
 		return p, nil, fault.Wrap(fault.Unauthenticated, op, "the "+what+" was not accepted; the server's log has the reason under this request ID", err)
 	case err != nil:
 		refusal := fault.Wrap(fault.IssuerUnavailable, op, "the "+what+"'s issuer gave no keys to judge it by", err)
@@ -90,92 +90,33 @@ func (b *Broker) identify(ctx context.Context, view *View, evidence Evidence) (p
 		return p, nil, refusal
 	}
 	if err := delegation.Check(p.Claims); err != nil {
-		b.figures.rejected.Inc()
+		g.rejected.Inc()
 		return p, nil, fault.New(fault.Unauthenticated, op, err.Error())
 	}
-	dues, err = b.onceOnly(view, p)
+	dues, err = g.onceOnly(view, p)
 	return p, append(dues, membership(p)...), err
 }
 
 // onceOnly says that evidence of an issuer whose tokens are good once is used up.
-func (b *Broker) onceOnly(view *View, p identity.Principal) ([]due, error) {
+func (g *Guard) onceOnly(view *View, p identity.Principal) ([]Due, error) {
 	if !view.Access.Issuers[p.Issuer].SingleUse {
 		return nil, nil
 	}
 	if p.TokenID == "" {
-		b.figures.rejected.Inc()
+		g.rejected.Inc()
 		return nil, fault.New(fault.Unauthenticated, "verify evidence", "tokens of this issuer are good once (single_use), and this one has no ID (jti, RFC 7519 §4.1.7)")
 	}
-	return []due{{kind: spentToken + p.IssuerURL, id: p.TokenID, until: later(p.ExpiresAt, b.clock.Now()).Add(clockRoom), durable: true,
+	until := g.now()
+	if p.ExpiresAt.After(until) {
+		until = p.ExpiresAt
+	}
+	return []Due{{kind: spentToken + p.IssuerURL, id: p.TokenID, until: until.Add(ClockRoom), durable: true,
 		refusal: fault.New(fault.Unauthenticated, "verify evidence", "the token was used before, and tokens of this issuer are good once (single_use)")}}, nil
 }
 
-// readAccess takes an access token of ours, from who holds its key.
-func (b *Broker) readAccess(ctx context.Context, view *View, evidence Evidence) (p identity.Principal, dues []due, err error) {
-	const op = "verify an access token"
-	token, err := b.tokens.Read(ctx, evidence.Token)
-	if err != nil {
-		return p, nil, b.unproven(op, err)
-	}
-	held, err := b.tokens.Hold(token, evidence.Token, evidence.showing())
-	if err != nil {
-		return p, nil, b.unproven(op, err)
-	}
-	p, err = b.known(view, token)
-	return p, append(dueOf(held), revocation(token)), err
-}
-
-// known is the principal of an access token, by the name that its issuer has now: what had the name when the token was
-// made may have left, and another issuer may have it.
-func (b *Broker) known(view *View, token accesstoken.Token) (identity.Principal, error) {
-	p, trusted := view.recognise(token.Principal)
-	if !trusted {
-		b.figures.rejected.Inc()
-		return p, errIssuerLeft
-	}
-	return p, nil
-}
-
-// dueOf is what using a proof uses up.
-func dueOf(held accesstoken.Possession) []due {
-	if held.Proof.ID == "" {
-		return nil
-	}
-	return []due{{kind: spentProof, id: held.Proof.Thumbprint + " " + held.Proof.ID, until: held.Proof.Until,
-		refusal: unauthenticated("verify a proof", accesstoken.ErrReplayed())}}
-}
-
-// revocation is that a token must not have been revoked.
-func revocation(token accesstoken.Token) due {
-	return due{of: token.Principal, kind: spentAccess, id: token.ID, until: token.ExpiresAt, looked: true,
-		refusal: unauthenticated("verify an access token", &accesstoken.Refusal{Code: accesstoken.InvalidToken, Text: "the access token was revoked (RFC 7009)"})}
-}
-
-func isRefusal(err error) bool {
-	_, ok := errors.AsType[*accesstoken.Refusal](err)
-	return ok
-}
-
-// unproven counts and returns a refusal of a token or a proof; other errors stay what they are.
-func (b *Broker) unproven(op string, err error) error {
-	if !isRefusal(err) {
-		return err
-	}
-	b.figures.rejected.Inc()
-	return unauthenticated(op, err)
-}
-
-func unauthenticated(op string, err error) error {
-	public := ""
-	if refusal, ok := errors.AsType[*accesstoken.Refusal](err); ok {
-		public = refusal.Text
-	}
-	return fault.Wrap(fault.Unauthenticated, op, public, err)
-}
-
-// settle uses up what evidence depends on, in the transaction that does what the evidence is shown for.
-func (b *Broker) settle(tx *store.Tx, dues []due) error {
-	now := b.clock.Now()
+// Settle uses up what evidence depends on, in the transaction that does what the evidence is shown for.
+func (g *Guard) Settle(tx *store.Tx, dues []Due) error {
+	now := g.now()
 	for _, d := range dues {
 		var good bool
 		var err error
@@ -186,24 +127,24 @@ func (b *Broker) settle(tx *store.Tx, dues []due) error {
 			good, err = tx.Spend(d.kind, d.id, now, d.until)
 		}
 		if err == nil && good {
-			good, err = b.enrolled(tx, d.of)
+			good, err = g.enrolled(tx, d.of)
 		}
 		if err != nil {
 			return err
 		}
 		if !good {
-			b.figures.rejected.Inc()
+			g.rejected.Inc()
 			return d.refusal
 		}
 	}
 	return nil
 }
 
-// settleNow is settle in a transaction of its own. What only reads is remembered in memory, which has happened
+// SettleNow is [Guard.Settle] in a transaction of its own. What only reads is remembered in memory, which has happened
 // already, unless the issuer says that its tokens are good once.
-func (b *Broker) settleNow(ctx context.Context, dues []due, reads bool) error {
+func (g *Guard) SettleNow(ctx context.Context, dues []Due, reads bool) error {
 	writes := false
-	var needed []due
+	var needed []Due
 	for _, d := range dues {
 		if reads && !d.looked && !d.durable {
 			continue
@@ -214,9 +155,9 @@ func (b *Broker) settleNow(ctx context.Context, dues []due, reads bool) error {
 	if len(needed) == 0 {
 		return nil
 	}
-	fn := func(tx *store.Tx) error { return b.settle(tx, needed) }
+	fn := func(tx *store.Tx) error { return g.Settle(tx, needed) }
 	if writes {
-		return b.store.Update(ctx, fn)
+		return g.store.Update(ctx, fn)
 	}
-	return b.store.View(ctx, fn)
+	return g.store.View(ctx, fn)
 }
