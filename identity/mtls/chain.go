@@ -1,9 +1,6 @@
 package mtls
 
 import (
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"crypto/x509"
 	"errors"
 	"time"
@@ -11,12 +8,8 @@ import (
 	"github.com/daypass/daypass/identity"
 )
 
-// What a client may send.
-const (
-	maxChain   = 10
-	minModulus = 2048
-	maxModulus = 8192 // checking signatures of larger keys costs more than it is worth
-)
+// maxChain is how many certificates a client may send.
+const maxChain = 10
 
 // chains returns the ways from a leaf to an authority of ours; at least one.
 func (v *Verifier) chains(sent []*x509.Certificate, now time.Time) ([][]*x509.Certificate, error) {
@@ -27,7 +20,7 @@ func (v *Verifier) chains(sent []*x509.Certificate, now time.Time) ([][]*x509.Ce
 		return nil, identity.Reject(WhyMalformed, "the chain has more than %d certificates", maxChain)
 	}
 	for _, c := range sent {
-		if !strong(c.PublicKey) {
+		if !identity.Strong(c.PublicKey) {
 			return nil, identity.Reject(WhyKey, "the key of %s is too weak, too large or of an unknown kind", identity.Quote(c.Subject.String()))
 		}
 	}
@@ -64,19 +57,6 @@ func checkLeaf(leaf *x509.Certificate) error {
 		return identity.Reject(WhyUse, "it is not for clients: its extended key usage lacks clientAuth")
 	}
 	return nil
-}
-
-// strong reports whether a key is one that we rely on.
-func strong(public any) bool {
-	switch k := public.(type) {
-	case *rsa.PublicKey:
-		return k.N.BitLen() >= minModulus && k.N.BitLen() <= maxModulus
-	case *ecdsa.PublicKey:
-		return k.Curve.Params().BitSize >= 256
-	case ed25519.PublicKey:
-		return true
-	}
-	return false
 }
 
 // explain turns what the library says into a rejection: each of its errors is about the certificates alone.

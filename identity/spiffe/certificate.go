@@ -2,9 +2,6 @@ package spiffe
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -17,19 +14,15 @@ import (
 	"github.com/daypass/daypass/identity"
 )
 
-// What a client may send.
-const (
-	maxChain   = 10
-	minModulus = 2048
-	maxModulus = 8192 // checking signatures of larger keys costs more than it is worth
-)
+// maxChain is how many certificates a client may send.
+const maxChain = 10
 
 func (v *Verifier) certificate(ctx context.Context, sent []*x509.Certificate) (identity.Principal, error) {
 	if len(sent) == 0 || len(sent) > maxChain {
 		return identity.Principal{}, identity.Reject(WhyMalformed, "there is no certificate, or more than %d", maxChain)
 	}
 	for _, c := range sent {
-		if !strong(c.PublicKey) {
+		if !identity.Strong(c.PublicKey) {
 			return identity.Principal{}, identity.Reject(WhyKey, "the key of %s is too weak, too large or of an unknown kind", identity.Quote(c.Subject.String()))
 		}
 	}
@@ -88,19 +81,6 @@ func usableByClients(c *x509.Certificate) bool {
 	return len(c.ExtKeyUsage)+len(c.UnknownExtKeyUsage) == 0 || slices.ContainsFunc(c.ExtKeyUsage, func(use x509.ExtKeyUsage) bool {
 		return use == x509.ExtKeyUsageClientAuth || use == x509.ExtKeyUsageAny
 	})
-}
-
-// strong reports whether a key is one that we rely on.
-func strong(public any) bool {
-	switch k := public.(type) {
-	case *rsa.PublicKey:
-		return k.N.BitLen() >= minModulus && k.N.BitLen() <= maxModulus
-	case *ecdsa.PublicKey:
-		return k.Curve.Params().BitSize >= 256
-	case ed25519.PublicKey:
-		return true
-	}
-	return false
 }
 
 // explain turns what the library says of a chain into a rejection.

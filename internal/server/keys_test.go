@@ -60,7 +60,7 @@ func serve(t *testing.T, cfg config.Config, use func(c *client.Client)) (key str
 	use(c)
 	key = s.VerifierKey()
 	cancel()
-	if err := <-ended; err != nil {
+	if err := stopped(ended); err != nil {
 		t.Fatal(err)
 	}
 	return key

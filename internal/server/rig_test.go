@@ -127,6 +127,17 @@ func (r *rig) sweep(t *testing.T) {
 	_ = r.postgres.Exec(ctx, r.database, fmt.Sprintf("drop owned by %[1]s cascade", r.admin), "drop role "+r.admin)
 }
 
+// stopped waits for a server that was told to stop, and returns how it ended.
+func stopped(ended <-chan error) error {
+	const patience = 2 * time.Minute // it may wait for requests for more than one
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(patience):
+		return fmt.Errorf("it has not stopped after %s", patience)
+	}
+}
+
 // start makes what is missing and runs the server until the test ends or stop is called.
 func (r *rig) start(t *testing.T) *rig {
 	t.Helper()
@@ -145,7 +156,7 @@ func (r *rig) start(t *testing.T) *rig {
 	go func() { ended <- s.Run(running) }()
 	r.stop = sync.OnceValue(func() error {
 		cancel()
-		return <-ended
+		return stopped(ended)
 	})
 	t.Cleanup(func() {
 		if err := r.stop(); err != nil {
