@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/daypass/daypass/internal/inspection"
-	"github.com/daypass/daypass/internal/server"
 )
 
 func TestReferenceOfAWS(t *testing.T) {
@@ -51,7 +50,7 @@ func TestTheHowToOfAWSIsRight(t *testing.T) {
 		t.Error(err)
 	}
 	for _, role := range []string{"read-orders", "backup"} {
-		if f, err := server.FederationOf(files, role, "https://daypass.example.com", "RS256"); err != nil || f.Audience != "sts.amazonaws.com" {
+		if f, err := inspection.FederationOf(files, role, "https://daypass.example.com", "RS256"); err != nil || f.Audience != "sts.amazonaws.com" {
 			t.Errorf("what AWS has to trust for %s: %+v, %v", role, f, err)
 		}
 	}

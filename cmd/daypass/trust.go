@@ -15,8 +15,8 @@ import (
 
 	"github.com/daypass/daypass/client"
 	"github.com/daypass/daypass/internal/config"
+	"github.com/daypass/daypass/internal/inspection"
 	"github.com/daypass/daypass/internal/issuer"
-	"github.com/daypass/daypass/internal/server"
 	"github.com/daypass/daypass/internal/trust"
 	"github.com/daypass/daypass/target"
 )
@@ -57,7 +57,7 @@ func (t *trusted) federation(c *cobra.Command, role string) (trust.Federation, e
 	if err != nil {
 		return trust.Federation{}, err
 	}
-	f, err := server.FederationOf(files, role, url, cmp.Or(cfg.Issuer.Algorithm, "RS256"))
+	f, err := inspection.FederationOf(files, role, url, cmp.Or(cfg.Issuer.Algorithm, "RS256"))
 	if err != nil {
 		return f, err
 	}
@@ -168,7 +168,7 @@ func (a *app) published(c *cobra.Command, admin *client.Client, outsider *http.C
 	if _, err := trust.KeysURL(own.Configuration, f.Issuer); err != nil {
 		return []target.Finding{{Severity: target.Problem, Message: "the server publishes for another issuer: " + err.Error(), Fix: "--issuer, or issuer.url in daypass.yaml"}}, nil
 	}
-	outside, err := server.LookFromOutside(c.Context(), outsider, f.Issuer)
+	outside, err := inspection.LookFromOutside(c.Context(), outsider, f.Issuer)
 	if err != nil {
 		return []target.Finding{{Severity: target.Problem, Message: "outsiders cannot read our documents: " + err.Error(),
 			Fix: "make the issuer's URL reachable, or publish the documents there: daypass issuer publish"}}, nil

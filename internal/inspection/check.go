@@ -1,6 +1,7 @@
-// Package inspection finds out what can be known of access files without the server that they are for.
+// Package inspection finds out what can be known of access files and of an issuer without the server that they are for.
 //
-// It owns what `daypass access check` and `lint` say. It promises to ask nobody, and to open no file that access files
+// It owns what `daypass access check` and `lint` say (check.go), and what another side has to know and sees of our issuer
+// (outside.go). It promises to ask nobody but the URL that it is told to look at, and to open no file that access files
 // refer to. It needs no server that runs, and must not import one.
 package inspection
 

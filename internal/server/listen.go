@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/daypass/daypass/internal/config"
-	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/httpapi"
 	"github.com/daypass/daypass/internal/socket"
 )
@@ -182,5 +181,3 @@ func (c *certificateFiles) reload(always bool) (changed bool, err error) {
 func (c *certificateFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return c.current.Load(), nil
 }
-
-func withHint(err error, hint string) error { return fault.WithHint(err, hint) }

@@ -1,4 +1,4 @@
-package server_test
+package inspection_test
 
 import (
 	"net/http"
@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/daypass/daypass/internal/server"
+	"github.com/daypass/daypass/internal/inspection"
 )
 
 func TestOutsidersReadTheDocumentsOfTheIssuerAlone(t *testing.T) {
@@ -43,7 +43,7 @@ func TestOutsidersReadTheDocumentsOfTheIssuerAlone(t *testing.T) {
 			var there *httptest.Server
 			there = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.serve(w, r, there.URL) }))
 			defer there.Close()
-			p, err := server.LookFromOutside(t.Context(), there.Client(), there.URL)
+			p, err := inspection.LookFromOutside(t.Context(), there.Client(), there.URL)
 			switch {
 			case c.want == "" && (err != nil || string(p.Keys) != `{"keys":[]}`):
 				t.Errorf("%v, %s", err, p.Keys)
@@ -52,7 +52,7 @@ func TestOutsidersReadTheDocumentsOfTheIssuerAlone(t *testing.T) {
 			}
 		})
 	}
-	if _, err := server.LookFromOutside(t.Context(), http.DefaultClient, "http://127.0.0.1:1"); err == nil || !strings.Contains(err.Error(), "https") {
+	if _, err := inspection.LookFromOutside(t.Context(), http.DefaultClient, "http://127.0.0.1:1"); err == nil || !strings.Contains(err.Error(), "https") {
 		t.Errorf("plain http: %v", err)
 	}
 }
@@ -88,16 +88,16 @@ name: reader
 target: db
 postgres: {in_role: [readers]}
 `}
-	f, err := server.FederationOf(files, "deploy", "https://daypass.example.com", "RS256")
+	f, err := inspection.FederationOf(files, "deploy", "https://daypass.example.com", "RS256")
 	if err != nil || f.Subject != "role:deploy" || f.Audience != "sts.amazonaws.com" || f.Algorithm != "RS256" || f.Target != "services" || len(f.Tags) != 0 || f.SourceIdentity {
 		t.Errorf("%+v, %v", f, err)
 	}
-	f, err = server.FederationOf(files, "tagged", "https://daypass.example.com", "RS256")
+	f, err = inspection.FederationOf(files, "tagged", "https://daypass.example.com", "RS256")
 	if err != nil || f.Subject != "team:tagged" || f.Algorithm != "ES256" || strings.Join(f.Tags, " ") != "repository team" || !f.SourceIdentity {
 		t.Errorf("%+v, %v", f, err)
 	}
 	for _, role := range []string{"reader", "absent"} {
-		if _, err := server.FederationOf(files, role, "https://daypass.example.com", "RS256"); err == nil {
+		if _, err := inspection.FederationOf(files, role, "https://daypass.example.com", "RS256"); err == nil {
 			t.Errorf("%s: no error", role)
 		}
 	}

@@ -1,4 +1,4 @@
-package server
+package inspection
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/issuer"
 	"github.com/daypass/daypass/internal/kind"
 	"github.com/daypass/daypass/internal/source"
@@ -33,7 +34,7 @@ func FederationOf(files map[string]string, role, url, algorithm string) (trust.F
 	}
 	r, ok := cfg.Roles[role]
 	if !ok {
-		return trust.Federation{}, withHint(fmt.Errorf("there is no role %q", role), source.Suggest(role, "roles", slices.Collect(maps.Keys(cfg.Roles))))
+		return trust.Federation{}, fault.WithHint(fmt.Errorf("there is no role %q", role), source.Suggest(role, "roles", slices.Collect(maps.Keys(cfg.Roles))))
 	}
 	f := trust.Federation{Role: role, Target: r.Target, Issuer: url, Algorithm: algorithm, Subject: "role:" + role}
 	switch of := cfg.Targets[r.Target].Kind; of {
@@ -46,7 +47,7 @@ func FederationOf(files map[string]string, role, url, algorithm string) (trust.F
 	case azure.Kind:
 		return f, ofAzure(&f, r, cfg.Targets[r.Target])
 	default:
-		return f, withHint(fmt.Errorf("role %q is of a target of kind %s, which needs no trust in our issuer", role, of), "name a role with a section oidc-token or aws")
+		return f, fault.WithHint(fmt.Errorf("role %q is of a target of kind %s, which needs no trust in our issuer", role, of), "name a role with a section oidc-token or aws")
 	}
 }
 
