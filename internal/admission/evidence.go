@@ -93,7 +93,9 @@ func (g *Guard) Verify(ctx context.Context, view *View, evidence Evidence) (p id
 		g.rejected.Inc()
 		return p, nil, fault.New(fault.Unauthenticated, op, err.Error())
 	}
-	dues, err = g.onceOnly(view, p)
+	if !evidence.Token.IsZero() { // a handshake proves a certificate's key, and cannot be used again
+		dues, err = g.onceOnly(view, p)
+	}
 	return p, append(dues, membership(p)...), err
 }
 
@@ -106,12 +108,15 @@ func (g *Guard) onceOnly(view *View, p identity.Principal) ([]Due, error) {
 		g.rejected.Inc()
 		return nil, fault.New(fault.Unauthenticated, "verify evidence", "tokens of this issuer are good once (single_use), and this one has no ID (jti, RFC 7519 §4.1.7)")
 	}
-	until := g.now()
-	if p.ExpiresAt.After(until) {
-		until = p.ExpiresAt
-	}
-	return []Due{{kind: spentToken + p.IssuerURL, id: p.TokenID, until: until.Add(ClockRoom), durable: true,
+	return []Due{{kind: spentToken + p.IssuerURL, id: p.TokenID, until: later(p.ExpiresAt, g.now()).Add(ClockRoom), durable: true,
 		refusal: fault.New(fault.Unauthenticated, "verify evidence", "the token was used before, and tokens of this issuer are good once (single_use)")}}, nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // Settle uses up what evidence depends on, in the transaction that does what the evidence is shown for.

@@ -24,7 +24,7 @@ type Met struct {
 	View      *View
 	Principal identity.Principal // the subject, with those who act for it
 	Held      accesstoken.Possession
-	Until     time.Time // no token given for it lives longer: what it came with may not be relied on; zero: no such bound
+	Until     time.Time // no token given for it lives longer, since what it came with does not; zero: no such bound
 	Dues      []Due
 }
 
@@ -91,11 +91,19 @@ func (g *Guard) party(ctx context.Context, x *Met, who Party, evidence Evidence)
 		return p, &PartyError{who, err}
 	}
 	x.Dues = append(x.Dues, dues...)
+	now := g.now()
+	if !p.ExpiresAt.IsZero() {
+		x.before(later(p.ExpiresAt, now.Add(shortest)))
+	}
 	if relied := x.View.Verifier.Relied(p.IssuerURL); relied != 0 {
-		x.before(g.now().Add(relied))
+		x.before(now.Add(relied))
 	}
 	return p, nil
 }
+
+// shortest is how long an access token lives for evidence that is about to expire, or has within what clocks may be off:
+// enough for what the evidence itself would have been good for.
+const shortest = 30 * time.Second
 
 // before bounds the life of the access token that the exchange may give.
 func (x *Met) before(t time.Time) {
