@@ -13,14 +13,18 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/daypass/daypass/identity/identitytest"
 	"github.com/daypass/daypass/internal/testbed"
+	"github.com/daypass/daypass/internal/testspiffe"
 )
 
 // TestCertificateScripts runs scripts from the chair of a workload that is known by a certificate: the binary's own server
@@ -40,6 +44,10 @@ func TestCertificateScripts(t *testing.T) {
 // withCertificates adds to the other commands:
 //
 //	certify NAME ID [LIFE]   writes NAME.crt and NAME.key of a client that has an ID, a DNS name or a SPIFFE ID
+//	agent                    starts an agent of the SPIFFE trust domain mesh.example, and writes its bundle to secrets/mesh.json
+//	knows [ID…]              says what the agent knows of the workload; again the same: it replaces the certificates
+//	asked AUDIENCE           compares the audiences of the tokens that the agent was asked for
+//	await FILE               waits until it is there
 func withCertificates(t *testing.T, commands map[string]func(*testscript.TestScript, bool, []string)) map[string]func(*testscript.TestScript, bool, []string) {
 	commands["certify"] = func(ts *testscript.TestScript, _ bool, args []string) {
 		life := time.Hour
@@ -57,8 +65,52 @@ func withCertificates(t *testing.T, commands map[string]func(*testscript.TestScr
 		}
 		ts.Check(certify(t, ts.Value(authority{}).(identitytest.Authority), template, ts.MkAbs(args[0])))
 	}
+	commands["agent"] = func(ts *testscript.TestScript, _ bool, _ []string) {
+		dir, err := os.MkdirTemp("", "daypass") // short: a socket's path has at most 107 bytes
+		ts.Check(err)
+		ts.Defer(func() { os.RemoveAll(dir) })
+		domain, err := testspiffe.Start(testspiffe.Options{Domain: "mesh.example", Socket: filepath.Join(dir, "agent.sock"), Now: time.Now})
+		ts.Check(err)
+		ts.Defer(domain.Close)
+		bundle, err := domain.Bundle()
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs("secrets/mesh.json"), bundle, 0o600))
+		ts.Setenv("SPIFFE_ENDPOINT_SOCKET", domain.Endpoint())
+		*ts.Value(mesh{}).(**testspiffe.Domain) = domain
+	}
+	commands["knows"] = func(ts *testscript.TestScript, _ bool, ids []string) {
+		(*ts.Value(mesh{}).(**testspiffe.Domain)).Know(ids...)
+	}
+	commands["asked"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		all := (*ts.Value(mesh{}).(**testspiffe.Domain)).Asked()
+		for _, audiences := range all {
+			if !slices.Equal(audiences, args) {
+				ts.Fatalf("the agent was asked for tokens for %q", all)
+			}
+		}
+		if len(all) == 0 {
+			ts.Fatalf("the agent was asked for no token")
+		}
+	}
+	commands["await"] = func(ts *testscript.TestScript, _ bool, args []string) {
+		tick, late := time.NewTicker(20*time.Millisecond), time.After(60*time.Second)
+		defer tick.Stop()
+		for {
+			if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-late:
+				ts.Fatalf("%s is not there", args[0])
+			}
+		}
+	}
 	return commands
 }
+
+// mesh is where a script keeps its agent.
+type mesh struct{}
 
 // authority is where a script keeps the authority of its certificates.
 type authority struct{}
@@ -86,14 +138,18 @@ func furnishTLS(t *testing.T, e *testscript.Env) error {
 	ca.Certificate = selfMade(t, ca)
 	work, inside := e.WorkDir, e.Getenv("DAYPASS_URL")
 	outside := strings.Replace(inside, "http:", "https:", 1)
-	e.Values[authority{}] = ca
+	e.Values[authority{}], e.Values[mesh{}] = ca, new(*testspiffe.Domain)
 	e.Setenv("DAYPASS_URL", outside)
 	e.Setenv("DAYPASS_CA_FILE", filepath.Join(work, "secrets", "ca.pem"))
 	e.Setenv("ACTIONS_ID_TOKEN_REQUEST_URL", "")
 	server := &x509.Certificate{NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
 	config, err := os.ReadFile(filepath.Join(work, "daypass.yaml"))
-	return errors.Join(err, certify(t, ca, server, filepath.Join(work, "server")),
+	plant := spiffebundle.New(spiffeid.RequireTrustDomainFromString("example.org"))
+	plant.AddX509Authority(ca.Certificate)
+	bundle, err2 := plant.Marshal()
+	return errors.Join(err, err2, certify(t, ca, server, filepath.Join(work, "server")),
+		os.WriteFile(filepath.Join(work, "secrets", "plant.json"), bundle, 0o600),
 		os.WriteFile(filepath.Join(work, "secrets", "ca.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Certificate.Raw}), 0o600),
 		os.WriteFile(filepath.Join(work, "daypass.yaml"), []byte(strings.Replace(string(config), inside, outside, 1)+
 			"tls: {certificate: "+work+"/server.crt, key: "+work+"/server.key}\n"), 0o600),

@@ -149,12 +149,15 @@ What says who we are is looked for in this order; the first place that has somet
                           a certificate that is renewed counts at once. Shown beside a --token-file, too
   DAYPASS_TOKEN_FILE      the same as --token-file
   DAYPASS_CLIENT_CERT     the same as --client-cert, and DAYPASS_CLIENT_KEY as --client-key
+  DAYPASS_SPIFFE          jwt or x509: that SVID of the Workload API at SPIFFE_ENDPOINT_SOCKET, before what
+                          follows here. DAYPASS_SPIFFE_ID names one of several identities of the workload
   DAYPASS_DEVICE          the state file of a device that daypass device enrol enrolled; it names the server, too
   DAYPASS_ID_TOKEN        the token itself. In GitLab CI:
                             id_tokens: {DAYPASS_ID_TOKEN: {aud: https://daypass.example.com}}
   GitHub Actions          by ACTIONS_ID_TOKEN_REQUEST_URL, which a job has with
                             permissions: {id-token: write}
   Kubernetes              a projected token at /var/run/secrets/tokens/daypass
+  SPIFFE_ENDPOINT_SOCKET  a JWT-SVID of the Workload API there, without DAYPASS_SPIFFE, too
 
 Set for the command of daypass run, and printed by daypass acquire --output env:
 

@@ -90,8 +90,9 @@ func (e *NoEvidenceError) Hints() []string {
 func (e *NoEvidenceError) Is(target error) bool { return target == client.ErrNoToken }
 
 // Find returns the first evidence that is there: a token file or a client certificate named by the user, a token file of
-// DAYPASS_TOKEN_FILE, a certificate of DAYPASS_CLIENT_CERT, a device that was enrolled (DAYPASS_DEVICE), a token
-// in DAYPASS_ID_TOKEN (GitLab's id_tokens put it there), GitHub Actions, a projected Kubernetes token, AWS credentials. A place
+// DAYPASS_TOKEN_FILE, a certificate of DAYPASS_CLIENT_CERT, an SVID that DAYPASS_SPIFFE asks for, a device that was enrolled
+// (DAYPASS_DEVICE), a token in DAYPASS_ID_TOKEN (GitLab's id_tokens put it there), GitHub Actions, a projected Kubernetes token, a
+// JWT-SVID of the SPIFFE Workload API, AWS credentials. A place
 // that was named but does not work is an error of its own when a call asks for the token: what the user named is
 // never passed over. A certificate that was named is shown beside a token that was named, too.
 func Find(w Where) (Evidence, error) {
@@ -100,10 +101,12 @@ func Find(w Where) (Evidence, error) {
 		return Evidence{}, err
 	}
 	var looked []Place
-	for _, look := range []func(Where) (Evidence, Place){namedFile, namedCertificate, environmentFile, environmentCertificate, enrolledDevice, environmentToken, gitHub, projected, amazon} {
+	for _, look := range []func(Where) (Evidence, Place){namedFile, namedCertificate, environmentFile, environmentCertificate, namedSPIFFE, enrolledDevice, environmentToken, gitHub, projected, workloadAPI, amazon} {
 		evidence, place := look(w)
 		if evidence.TokenSource != nil || evidence.Certificate != nil {
-			evidence.Certificate = certificate
+			if certificate != nil {
+				evidence.Certificate = certificate
+			}
 			return evidence, nil
 		}
 		looked = append(looked, place)

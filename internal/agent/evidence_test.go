@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -91,6 +92,51 @@ func TestACertificateThatWasNamedIsTheEvidenceUnlessATokenWasNamedBeforeIt(t *te
 		if _, err := agent.Find(half); err == nil || !strings.Contains(err.Error(), "belong together") {
 			t.Errorf("half a pair: %v", err)
 		}
+	}
+}
+
+func TestTheWorkloadAPIComesFirstWhereItIsNamedAndLateWhereItIsThere(t *testing.T) {
+	socket := map[string]string{"SPIFFE_ENDPOINT_SOCKET": "unix:///nonexistent/agent.sock"}
+	with := func(more map[string]string) agent.Where {
+		vars := maps.Clone(socket)
+		maps.Copy(vars, more)
+		return agent.Where{Server: "https://daypass.example.com", Projected: "/nonexistent", Maker: "/nonexistent", Getenv: environ(vars)}
+	}
+	const spiffe = "the SPIFFE Workload API at unix:///nonexistent/agent.sock"
+	for name, c := range map[string]struct {
+		vars   map[string]string
+		origin string
+		token  bool
+	}{
+		"there alone":                  {nil, spiffe, true},
+		"before AWS credentials":       {map[string]string{"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}, spiffe, true},
+		"after a token of a platform":  {map[string]string{"DAYPASS_ID_TOKEN": "x"}, "DAYPASS_ID_TOKEN", true},
+		"named, before it":             {map[string]string{"DAYPASS_ID_TOKEN": "x", "DAYPASS_SPIFFE": "jwt"}, spiffe, true},
+		"named, its certificate":       {map[string]string{"DAYPASS_ID_TOKEN": "x", "DAYPASS_SPIFFE": "x509"}, spiffe, false},
+		"named, after a file that was": {map[string]string{"DAYPASS_TOKEN_FILE": "/t", "DAYPASS_SPIFFE": "x509"}, "file /t (DAYPASS_TOKEN_FILE)", true},
+	} {
+		evidence, err := agent.Find(with(c.vars))
+		if err != nil || evidence.Origin != c.origin || (evidence.TokenSource != nil) != c.token || (evidence.Certificate == nil) != c.token {
+			t.Errorf("%s: got %+v, %v", name, evidence, err)
+		}
+	}
+	for want, vars := range map[string]map[string]string{
+		"DAYPASS_SPIFFE is jwt or x509, not \"saml\"": {"DAYPASS_SPIFFE": "saml"},
+		"is not a SPIFFE ID":                          {"DAYPASS_SPIFFE": "jwt", "DAYPASS_SPIFFE_ID": "orders"},
+		"SPIFFE_ENDPOINT_SOCKET (SPIFFE): not set":    {"DAYPASS_SPIFFE": "x509", "SPIFFE_ENDPOINT_SOCKET": ""},
+		"is not the address of a Workload API":        {"DAYPASS_SPIFFE": "jwt", "SPIFFE_ENDPOINT_SOCKET": "/run/agent.sock"},
+	} {
+		vars["DAYPASS_ID_TOKEN"] = "x" // another place's, which is not taken instead
+		evidence, err := agent.Find(with(vars))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if token, err := evidence.Token(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: got %q, %v, want %s", vars, token.Reveal(), err, want)
+		}
+	}
+	if _, err := agent.Find(with(map[string]string{"SPIFFE_ENDPOINT_SOCKET": "/run/agent.sock"})); err == nil || !strings.Contains(err.Error(), "SPIFFE_ENDPOINT_SOCKET (SPIFFE): \"/run/agent.sock\" is not the address") {
+		t.Errorf("an address of others that cannot be right: %v", err)
 	}
 }
 

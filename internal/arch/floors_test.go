@@ -39,6 +39,7 @@ const floors = `
 2 client                    Go SDK: acquire, hold, release, watch
 2 client/aws                evidence of AWS credentials for the SDK
 2 client/device             what an enrolled device keeps, and the evidence that it signs
+2 client/spiffe             evidence of the SPIFFE Workload API for the SDK
 2 internal/access           the access configuration: parsing, validation, immutable revisions
 2 internal/location         countries and subdivisions of addresses, by a file in MaxMind's format
 2 internal/issuer           Daypass as an issuer: keys that sign tokens for others
@@ -70,6 +71,7 @@ const floors = `
 3 internal/rig              a whole installation as processes, for the crash loop and benchmarks
 3 internal/denial           what was refused, on record without flooding it
 3 internal/chore            work that comes back, done by one of the servers of a store
+3 internal/testspiffe       a SPIFFE trust domain with a Workload API for tests
 
 4 internal/config           the file daypass.yaml: fields, defaults, checks
 4 internal/kind             the kinds of targets and issuers, and how one is made
@@ -227,7 +229,7 @@ func TestTheClientKnowsNothingOfTheServer(t *testing.T) {
 			}
 		}
 	}
-	allowed := []string{"api", "secret", "client", "client/aws", "client/device", "dpop"}
+	allowed := []string{"api", "secret", "client", "client/aws", "client/device", "client/spiffe", "dpop"}
 	for _, start := range []string{"client", "internal/agent"} {
 		for _, reached := range reachable(imports, start) {
 			if !slices.Contains(allowed, reached) {
