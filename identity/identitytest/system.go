@@ -31,8 +31,11 @@ func MainTrusting(m *testing.M, tell func(Authority)) int {
 	if err := os.WriteFile(file, PEM(system.Certificate), 0o600); err != nil {
 		panic(err)
 	}
-	os.Setenv("SSL_CERT_FILE", file) //nolint:forbidigo // the library reads it once for the process, and takes no value
-	os.Setenv("SSL_CERT_DIR", dir)   //nolint:forbidigo // the library reads it once for the process, and takes no value
+	for name, value := range map[string]string{"SSL_CERT_FILE": file, "SSL_CERT_DIR": dir} {
+		if err := os.Setenv(name, value); err != nil { //nolint:forbidigo // the library reads it once for the process, and takes no value
+			panic(err)
+		}
+	}
 	tell(system)
 	return m.Run()
 }
