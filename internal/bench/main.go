@@ -61,7 +61,7 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	benches := []bench{
 		{name: "acquire", run: acquire}, {name: "live", run: live}, {name: "locks", run: locks}, {name: "million", run: million},
-		{name: "rates", run: rates}, {name: "cost", run: cost}, {name: "storms", run: storms},
+		{name: "tokens", run: tokens}, {name: "rates", run: rates}, {name: "cost", run: cost}, {name: "storms", run: storms},
 		{name: "soak", run: soak, long: true},
 	}
 	var names []string

@@ -12,9 +12,11 @@ CREATE TABLE meta (
 CREATE TABLE leases (
   seq             SERIAL_KEY,
   id              TEXT NOT NULL UNIQUE,
-  state           TEXT NOT NULL CHECK (state IN ('pending', 'active', 'revoking', 'revoked')),
-  reason          TEXT NOT NULL CHECK (reason IN ('', 'released', 'expired', 'locked', 'revoked', 'superseded',
-                    'undelivered', 'failed', 'interrupted', 'withdrawn', 'policy')),
+  -- OR and not IN: for a list of more than two SQLite makes a table, at every write.
+  state           TEXT NOT NULL CHECK (state = 'pending' OR state = 'active' OR state = 'revoking' OR state = 'revoked'),
+  reason          TEXT NOT NULL CHECK (reason = '' OR reason = 'released' OR reason = 'expired' OR reason = 'locked' OR
+                    reason = 'revoked' OR reason = 'superseded' OR reason = 'undelivered' OR reason = 'failed' OR
+                    reason = 'interrupted' OR reason = 'withdrawn' OR reason = 'policy'),
   role            TEXT NOT NULL,
   target          TEXT NOT NULL,
   issuer          TEXT NOT NULL,
