@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -41,6 +42,44 @@ type Manager struct {
 	Principal string              // its address or ID
 	Home      string              // the project where it makes accounts; empty at Azure
 	Grants    map[string][]string // the roles that it has to be able to grant, by the resource or scope
+}
+
+// Place is where a [Manager] has to be able to grant roles.
+type Place struct {
+	On    string // as the role says it
+	Kind  string // projects, buckets or, at Azure, empty
+	Name  string // what follows the kind
+	Roles []string
+}
+
+// Places are those of the manager's grants, in order.
+func (m Manager) Places() (all []Place) {
+	for _, on := range slices.Sorted(maps.Keys(m.Grants)) {
+		kind, name, _ := strings.Cut(on, "/")
+		all = append(all, Place{On: on, Kind: kind, Name: name, Roles: m.Grants[on]})
+	}
+	return all
+}
+
+// Only is the condition by which the manager may give and take these roles and no others: of Google's language, in one of
+// its own terms.
+func (p Place) Only() string {
+	quoted := make([]string, len(p.Roles))
+	for i, r := range p.Roles {
+		quoted[i] = celString(r)
+	}
+	return "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly([" + strings.Join(quoted, ", ") + "])"
+}
+
+// Condition is the same at Azure, where making and deleting an assignment are asked about apart.
+func (p Place) Condition() string {
+	one := func(action, source string) string {
+		return fmt.Sprintf("((!(ActionMatches{'Microsoft.Authorization/roleAssignments/%[1]s'})) OR "+
+			"(@%[2]s[Microsoft.Authorization/roleAssignments:RoleDefinitionId] ForAnyOfAnyValues:GuidEquals {%[3]s} AND "+
+			"@%[2]s[Microsoft.Authorization/roleAssignments:PrincipalType] ForAnyOfAnyValues:StringEqualsIgnoreCase {'ServicePrincipal'}))",
+			action, source, strings.Join(p.Roles, ", "))
+	}
+	return one("write", "Request") + " AND " + one("delete", "Resource")
 }
 
 // Platforms returns the other sides that [Render] knows.

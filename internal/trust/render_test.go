@@ -53,6 +53,56 @@ func TestWhatIsRenderedIsWhatWasReviewed(t *testing.T) {
 	}
 }
 
+// perLease is a role that makes a principal per lease at a cloud.
+func perLease(platform string) trust.Federation {
+	f := deploy()
+	f.Target, f.Subject, f.Tags, f.SourceIdentity = "acme", "daypass:target:acme", nil, false
+	f.Manager = &trust.Manager{Principal: "daypass-manage@acme-leases.iam.gserviceaccount.com", Home: "acme-leases", Grants: map[string][]string{
+		"projects/acme-prod": {"roles/storage.objectViewer", "roles/run.invoker"}, "buckets/artifacts": {"roles/storage.objectUser"},
+	}}
+	if platform == "azure" {
+		const orders = "/subscriptions/00000000-1111-2222-3333-444444444444/resourceGroups/orders"
+		f.Manager = &trust.Manager{Principal: "99999999-8888-7777-6666-555555555555", Grants: map[string][]string{
+			orders: {"acdd72a7-3385-48ef-bd42-f606fba81ae7", "b24988ac-6180-42a0-ab88-20f7382dd24c"},
+		}}
+	}
+	return f
+}
+
+// What the manager of principals per lease needs is rendered with the role: it may give the role's rights and no others.
+func TestTheManagersRightsAreRendered(t *testing.T) {
+	for _, platform := range []string{"gcp", "azure"} {
+		for _, format := range trust.Formats() {
+			got, err := trust.Render(platform, format, perLease(platform))
+			if err != nil {
+				t.Errorf("%s, %s: %v", platform, format, err)
+				continue
+			}
+			name := filepath.Join("testdata", "render", platform+"-per-lease."+format)
+			if *update {
+				if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
+			want, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatalf("%v (run the test with -update)", err)
+			}
+			if got != string(want) {
+				t.Errorf("%s, %s: not what %s holds:\n%s", platform, format, name, got)
+			}
+			if format == "terraform" {
+				if _, diagnostics := hclsyntax.ParseConfig([]byte(got), platform+".tf", hcl.InitialPos); diagnostics.HasErrors() {
+					t.Errorf("%s: no Terraform: %v", platform, diagnostics)
+				}
+			} else if out, err := exec.CommandContext(t.Context(), "sh", "-n", "-c", got).CombinedOutput(); err != nil {
+				t.Errorf("%s: no shell: %v: %s", platform, err, out)
+			}
+		}
+	}
+}
+
 // hostile are texts that mean something in one of the languages.
 func hostile() []string {
 	return []string{
