@@ -43,7 +43,9 @@ func (c *Claim) Ours(ctx context.Context) (ours bool, err error) {
 
 // Loop says when work is done, and what it is.
 type Loop struct {
-	Claim  *Claim
+	Claim interface {
+		Ours(context.Context) (bool, error)
+	} // [Claim] is one
 	Wake   <-chan struct{} // does it at once; nil: nothing does
 	Every  time.Duration   // between two times
 	After  time.Duration   // an error, instead
@@ -72,13 +74,5 @@ func (l Loop) Run(ctx context.Context) {
 			l.Failed(err)
 			wait = l.After
 		}
-	}
-}
-
-// Signal wakes a loop by a channel that holds one value: one pending wake is as good as many.
-func Signal(c chan<- struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
 	}
 }
