@@ -65,5 +65,6 @@ func (l *linter) roles() {
 		if role.TTL.Max > longest {
 			l.place("long-lease", Warning, role.Place, fmt.Sprintf("leases of role %q may live %s", role.Name, api.Duration(role.TTL.Max)), "write `ttl: {default: 15m, max: 1h}`: `daypass run` renews while it runs")
 		}
+		l.outliving(role)
 	}
 }

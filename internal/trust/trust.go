@@ -62,6 +62,7 @@ func Rules() []Rule {
 		{"self-hosted-runner", Warning, "a permit that takes runs on machines of your own by name", "such machines outlive a run: what one job leaves behind meets the token of the next"},
 		{"shared-audience", Warning, "an issuer whose tokens are for others as well as for this server", "each who is given such a token can use it here"},
 		{"long-lease", Warning, "a role whose leases may live longer than twelve hours", "a credential that is stolen works as long as its lease"},
+		{"outliving-rights", Warning, "a role whose leases have accounts of their own, with rights to make others", "what a lease makes beside its account does not end with it"},
 		{"undeclared-claims", Note, "an issuer without a preset and without claims", "policies can tell its workloads apart by their subjects alone"},
 		{"lookalike", Warning, "text in which letters of other alphabets stand among Latin ones", "it reads like another name than it is, and never equals it"},
 		{"unread", Note, "a policy with more alternatives than can be looked at", "nothing is known about it"},
