@@ -16,6 +16,7 @@ export PATH=$PWD/bin:$PATH DAYPASS_CONFIG=$PWD/daypass.yaml DAYPASS_SOCKET=$PWD/
 mkdir -m 700 secrets access && cp playground/administrator-password secrets/orders-db
 cat > daypass.yaml <<END
 listen: $LISTEN
+url: http://$LISTEN
 socket: $PWD/admin.sock
 ${STORE:-store: sqlite://$PWD/daypass.db}
 master_key: file://$PWD/master.key
@@ -58,8 +59,10 @@ trap 'kill $server; wait $server' EXIT
 daypass init > init.txt 2>&1
 sed -n "s/.*public key is \(.*\): keep it.*/\1/p" init.txt > ledger.vkey
 systemctl start daypass
-job main daypass acquire orders-readonly --quiet --output env > known.env
 `
+
+// known is the lease of which a backup knows.
+const known = "job main daypass acquire orders-readonly --quiet --output env > known.env\n"
 
 // inPostgres is what comes first where the store is in PostgreSQL: its database, and PostgreSQL's tools at hand.
 const inPostgres = `
@@ -73,13 +76,13 @@ export PGHOST=${DATABASE%:*} PGPORT=${DATABASE#*:} PGUSER=postgres PGPASSWORD=$(
 func TestTheRunbookOfBackupsDoesWhatItSays(t *testing.T) {
 	t.Parallel() // it mostly waits
 	file, _ := runbook(t)
-	play(t, startPlayground(t), installation, file, 2*time.Minute)
+	play(t, startPlayground(t), installation+known, file, 5*time.Minute)
 }
 
 func TestTheRunbookOfBackupsInPostgresDoesWhatItSays(t *testing.T) {
 	t.Parallel() // it mostly waits
 	_, database := runbook(t)
-	play(t, startPlayground(t), inPostgres+installation, database, 2*time.Minute)
+	play(t, startPlayground(t), inPostgres+installation+known, database, 5*time.Minute)
 }
 
 // runbook returns the commands of the page on backups: for a store in a file, and for one in PostgreSQL.

@@ -3,12 +3,14 @@ package docs_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,14 +22,35 @@ type command struct {
 	line       int // of the page
 }
 
-var consoleBlock = regexp.MustCompile("(?ms)^```console\n(.*?)^```")
+// block is one fenced block of a page, without its indentation.
+type block struct {
+	language, text string
+	line           int    // of the page, where the fence opens
+	after          string // what the page says below it
+}
+
+var fenced = regexp.MustCompile("(?ms)^( *)```(\\w*)\n(.*?)^ *```")
+
+// blocks reads the fenced blocks of a page.
+func blocks(page string) []block {
+	var all []block
+	for _, at := range fenced.FindAllStringSubmatchIndex(page, -1) {
+		indent, text := page[at[2]:at[3]], page[at[6]:at[7]]
+		text = strings.ReplaceAll("\n"+text, "\n"+indent, "\n")[1:]
+		all = append(all, block{language: page[at[4]:at[5]], text: text, line: strings.Count(page[:at[2]], "\n") + 1, after: page[at[1]:]})
+	}
+	return all
+}
 
 // commands reads the console blocks of a page: `$ ` begins a command, `> ` goes on with it, the rest is output.
 func commands(page string) []command {
 	var all []command
-	for _, at := range consoleBlock.FindAllStringSubmatchIndex(page, -1) {
-		line := strings.Count(page[:at[2]], "\n")
-		for text := range strings.Lines(page[at[2]:at[3]]) {
+	for _, b := range blocks(page) {
+		if b.language != "console" {
+			continue
+		}
+		line := b.line
+		for text := range strings.Lines(b.text) {
 			line++
 			switch {
 			case strings.HasPrefix(text, "$ "):
@@ -52,6 +75,7 @@ func script(all []command) string {
 		// The status is put back, so that a command can show that of the one before.
 		fmt.Fprintf(&b, "%sstatus=$?; echo '%s'; (exit $status)\n", c.text, mark)
 	}
+	b.WriteString("true\n") // the last command may show a failure, too
 	return b.String()
 }
 
@@ -78,7 +102,7 @@ func TestTheTutorialDoesWhatItSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	play(t, startPlayground(t), "", commands(string(page)), 2*time.Minute)
+	play(t, startPlayground(t), "", commands(string(page)), 5*time.Minute)
 }
 
 func TestTheTutorialOfTwoCloudsDoesWhatItSays(t *testing.T) {
@@ -117,18 +141,33 @@ func play(t *testing.T, clone, before string, all []command, during time.Duratio
 	}
 }
 
+// binaries is the directory of what a clone has in bin after make, for all that is played.
+var binaries = filepath.Join(os.TempDir(), fmt.Sprintf("daypass-docs-%d", os.Getpid()))
+
+// build fills it, once.
+var build = sync.OnceValue(func() error {
+	command := exec.Command("go", "build", "-o", binaries+"/", "./cmd/daypass", "./internal/testissuer/cmd/testissuer", "./internal/demo")
+	command.Dir = root
+	if out, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
+})
+
+func TestMain(m *testing.M) {
+	defer os.RemoveAll(binaries)
+	m.Run()
+}
+
 // startPlayground does what `make playground` does, in a directory that looks like a clone, and returns it.
 func startPlayground(t *testing.T, flags ...string) string {
 	t.Helper()
 	clone := t.TempDir()
-	bin := filepath.Join(clone, "bin")
-	build := exec.Command("go", "build", "-o", bin+"/", "./cmd/daypass", "./internal/testissuer/cmd/testissuer", "./internal/demo")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := errors.Join(build(), os.Symlink(binaries, filepath.Join(clone, "bin"))); err != nil {
+		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	ground := exec.Command(filepath.Join(bin, "demo"), append(flags, "-playground", filepath.Join(clone, "playground"))...)
+	ground := exec.Command(filepath.Join(binaries, "demo"), append(flags, "-playground", filepath.Join(clone, "playground"))...)
 	ground.Dir, ground.Stderr = root, &out
 	stdout, err := ground.StdoutPipe()
 	if err != nil {
@@ -138,6 +177,7 @@ func startPlayground(t *testing.T, flags ...string) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		defer late(ground).Stop()
 		if err := ground.Process.Signal(os.Interrupt); err != nil {
 			t.Errorf("end the playground: %v", err)
 		}
@@ -148,8 +188,14 @@ func startPlayground(t *testing.T, flags ...string) string {
 			t.Errorf("the playground is still there: %v", err)
 		}
 	})
+	defer late(ground).Stop()
 	if _, err := stdout.Read(make([]byte, 1)); err != nil { // it prints when all is up
 		t.Fatalf("the playground did not start: %v\n%s", err, out.String())
 	}
 	return clone
+}
+
+// late kills a program that should have done by then, so that nobody waits for ever.
+func late(program *exec.Cmd) *time.Timer {
+	return time.AfterFunc(3*time.Minute, func() { program.Process.Kill() })
 }
