@@ -10,6 +10,7 @@ package aws
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -33,6 +34,10 @@ const Prefix = "dpaws_"
 
 // ServerHeader is the header that names the server which the evidence is for.
 const ServerHeader = "X-Daypass-Server"
+
+// nonceHeader makes the evidence another one each time: signatures of one second are the same for the same request, and
+// evidence may be good once.
+const nonceHeader = "X-Daypass-Nonce"
 
 // DefaultRegion is where requests are signed for unless something else is said. Any region of the credentials'
 // partition will do: identity is the same in all of them.
@@ -73,6 +78,7 @@ func (s Source) Token(ctx context.Context) (secret.Text, error) {
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	request.Header.Set(ServerHeader, s.Server)
+	request.Header.Set(nonceHeader, rand.Text())
 	hash := sha256.Sum256([]byte(body))
 	if err := v4.NewSigner().SignHTTP(ctx, credentials, request, hex.EncodeToString(hash[:]), "sts", region, s.Now()); err != nil {
 		return secret.Text{}, errors.New("sign the request: the signer refuses")

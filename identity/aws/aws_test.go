@@ -363,7 +363,7 @@ func TestOnlyTheOneRequestReachesSTS(t *testing.T) {
 	}
 	for name := range r.Header {
 		switch name {
-		case "Authorization", "Content-Length", "Content-Type", "User-Agent", "X-Amz-Date", "X-Amz-Security-Token", clientaws.ServerHeader:
+		case "Authorization", "Content-Length", "Content-Type", "User-Agent", "X-Amz-Date", "X-Amz-Security-Token", "X-Daypass-Nonce", clientaws.ServerHeader:
 		default:
 			t.Errorf("STS gets the header %s", name)
 		}

@@ -116,6 +116,7 @@ var forms = map[string]*regexp.Regexp{
 	"host":                 regexp.MustCompile(`^[a-z0-9.-]+$`),
 	"x-amz-date":           regexp.MustCompile(`^[0-9]{8}T[0-9]{6}Z$`),
 	"x-amz-security-token": regexp.MustCompile(`^[A-Za-z0-9+/=_-]+$`),
+	"x-daypass-nonce":      regexp.MustCompile(`^[A-Za-z0-9]{16,64}$`), // tells requests of one second apart
 	"x-daypass-server":     regexp.MustCompile(`^[!-~]+$`),
 }
 

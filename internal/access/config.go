@@ -25,13 +25,15 @@ type Kind struct {
 	Rights   func(Section) (any, error) // the section of a Role that is named like the kind; nil: a Role has none
 }
 
-// IssuerKind is a kind of issuer beside oidc, such as spiffe. What its principals carry is not for files to say.
+// IssuerKind is a kind of issuer beside oidc, such as spiffe.
 type IssuerKind struct {
 	// Settings reads the section of an Issuer that is named like the kind. The result is kept and asked like that
 	// of [Kind], and has a method `URL(issuer string) string`: what tells this issuer from every other, for ever,
 	// given its name in the files.
 	Settings   func(Section) (any, error)
 	Vocabulary string // the preset that says what its principals carry
+	Declares   bool   // its evidence may carry more, which files declare as `claims`, each optional
+	Instead    string // where it may not: why, or what to do instead; shown as a hint
 }
 
 // Kinds are what access files may speak of, by the name of their section.

@@ -16,6 +16,8 @@ type DeviceIssuer struct {
 	// Term is how long a device counts after it was enrolled or last renewed, such as 720h (the default); at least 1m, and
 	// at most 8784h.
 	Term string `yaml:"term" json:"term,omitempty"`
+	// Once makes each assertion of a device good once, by its `jti`. A device signs another one as often as it likes.
+	Once bool `yaml:"single_use" json:"single_use,omitempty"`
 }
 
 // Bounds of the term of devices.
@@ -59,6 +61,9 @@ func (e fieldError) Field() string { return e.field }
 
 // URL implements what this package asks of settings.
 func (s DeviceIssuer) URL(issuer string) string { return "urn:daypass:devices:" + issuer }
+
+// SingleUse is whether a device's assertion is good once.
+func (s DeviceIssuer) SingleUse() bool { return s.Once }
 
 // DeviceTerm is the term of the issuer's devices.
 func (i Issuer) DeviceTerm() (time.Duration, error) {

@@ -2,6 +2,7 @@ package access
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -110,14 +111,7 @@ func (b *builder) oidcIssuer(section *source.Section, doc issuerDocument, err er
 	default:
 		preset.apply(issuer, doc.Claims, report)
 	}
-	for _, name := range slices.Sorted(maps.Keys(doc.Claims)) {
-		if message := refuseAttribute(name, 200); message != "" {
-			report("claims."+name, fmt.Sprintf("claim %q: %s", name, message), "")
-		}
-	}
-	if len(doc.Claims) > 200 {
-		report("claims", fmt.Sprintf("the issuer declares %d claims", len(doc.Claims)), "declare the ones that policies ask for; at most 200")
-	}
+	b.nameClaims(doc.Claims, report)
 	if doc.OIDC != nil || issuer.OIDC.URL == "" && err == nil {
 		if checkIssuerURL(issuer.OIDC.URL, report) && doc.Preset != "" {
 			preset.check(issuer.OIDC, report)
@@ -133,12 +127,13 @@ func (b *builder) oidcIssuer(section *source.Section, doc issuerDocument, err er
 // otherIssuer has an issuer's kind read its section.
 func (b *builder) otherIssuer(section *source.Section, doc issuerDocument, issuer *Issuer) bool {
 	report := b.reporter(section)
-	for field, is := range map[string]bool{"preset": doc.Preset != "", "claims": doc.Claims != nil} {
-		if is {
-			report(field, fmt.Sprintf("issuers of kind %s have no %s", issuer.Kind, field), "remove it: the kind says what its principals carry")
-		}
-	}
 	kind := b.kinds.Issuers[issuer.Kind]
+	if doc.Preset != "" {
+		report("preset", fmt.Sprintf("issuers of kind %s have no preset", issuer.Kind), "remove it: the kind says what its principals carry")
+	}
+	if doc.Claims != nil && !kind.Declares {
+		report("claims", fmt.Sprintf("issuers of kind %s have no claims to declare", issuer.Kind), cmp.Or(kind.Instead, "remove it: the kind says what its principals carry"))
+	}
 	value, text := b.interpret(doc.Rest[issuer.Kind], kind.Settings)
 	identified, ok := value.(interface{ URL(issuer string) string })
 	if text == nil || !ok {
@@ -149,8 +144,41 @@ func (b *builder) otherIssuer(section *source.Section, doc issuerDocument, issue
 	}
 	vocabulary, _ := PresetOf(kind.Vocabulary)
 	issuer.URL, issuer.Settings = identified.URL(issuer.Name), text
-	issuer.Type, issuer.Claims, issuer.Run = vocabulary.Type, vocabulary.Claims, vocabulary.Run
+	issuer.Type, issuer.Claims, issuer.Run = vocabulary.Type, maps.Clone(vocabulary.Claims), vocabulary.Run
+	if kind.Declares {
+		b.declared(section, doc.Claims, issuer)
+	}
 	return true
+}
+
+// declared adds what a file declares to the claims of a kind. Not all evidence of a kind has it, such as certificates
+// beside tokens: so policies have to ask whether it is there.
+func (b *builder) declared(section *source.Section, claims map[string]ClaimType, issuer *Issuer) {
+	report := b.reporter(section)
+	b.nameClaims(claims, report)
+	for _, name := range slices.Sorted(maps.Keys(claims)) {
+		claim := claims[name]
+		if _, known := issuer.Claims[name]; known {
+			report("claims."+name, fmt.Sprintf("issuers of kind %s have claim %q already", issuer.Kind, name), "remove it")
+			continue
+		}
+		if !claim.Optional {
+			report("claims."+name, fmt.Sprintf("not all evidence of an issuer of kind %s has claim %q", issuer.Kind, name), fmt.Sprintf("write `%s?`, and ask with `has` in policies", claim.Kind))
+		}
+		issuer.Claims[name] = claim
+	}
+}
+
+// nameClaims reports claims that policies cannot speak of, and too many.
+func (b *builder) nameClaims(claims map[string]ClaimType, report func(field, message, hint string)) {
+	for _, name := range slices.Sorted(maps.Keys(claims)) {
+		if message := refuseAttribute(name, 200); message != "" {
+			report("claims."+name, fmt.Sprintf("claim %q: %s", name, message), "")
+		}
+	}
+	if len(claims) > 200 {
+		report("claims", fmt.Sprintf("the issuer declares %d claims", len(claims)), "declare the ones that policies ask for; at most 200")
+	}
 }
 
 // refuseAttribute says why name cannot be an attribute in Cedar.

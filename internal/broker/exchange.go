@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -77,25 +76,6 @@ func (b *Broker) giveToken(ctx context.Context, met admission.Met) (text secret.
 		return text, token, &admission.PartyError{Party: admission.TheSubject, Err: b.guard.Unproven(op, refusal)}
 	}
 	return text, token, err
-}
-
-// withActors is a lease as held by its principal, and by each who acts for it.
-func withActors(l store.Lease) ([]store.Lease, error) {
-	holders := []store.Lease{l}
-	if !bytes.Contains(l.Claims, []byte(`"act"`)) {
-		return holders, nil
-	}
-	claims, err := identity.ParseClaims(l.Claims)
-	if err != nil {
-		return nil, err
-	}
-	for _, actor := range accesstoken.Actors(identity.Principal{Claims: claims}) {
-		if actor.IssuerURL != "" && actor.Subject != "" {
-			l.IssuerURL, l.Subject = actor.IssuerURL, actor.Subject
-			holders = append(holders, l)
-		}
-	}
-	return holders, nil
 }
 
 // Introspection is what is known of a token. Not more than Active is told to strangers.

@@ -124,20 +124,11 @@ func runOf(view *admission.View, p identity.Principal) string {
 
 // checkLocks refuses a lease that an active lock matches, by its principal or by one who acts for it.
 func (b *Broker) checkLocks(tx *store.Tx, l store.Lease) error {
-	holders, err := withActors(l)
-	if err != nil {
-		return err
+	lock, found, err := tx.MatchingLock(l, b.clock.Now())
+	if err == nil && found {
+		err = &deniedError{effect: "lock", text: fmt.Sprintf("a lock is in force: %s", lock.Reason)}
 	}
-	for _, holder := range holders {
-		lock, found, err := tx.MatchingLock(holder, b.clock.Now())
-		if err != nil {
-			return err
-		}
-		if found {
-			return &deniedError{effect: "lock", text: fmt.Sprintf("a lock is in force: %s", lock.Reason)}
-		}
-	}
-	return nil
+	return err
 }
 
 // checkLimits counts live leases, this one not yet among them.

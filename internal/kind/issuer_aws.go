@@ -13,6 +13,8 @@ type AWSIssuer struct {
 	Accounts []string `yaml:"accounts" json:"accounts"`
 	// Partition is aws (the default), aws-cn, aws-us-gov or aws-eusc.
 	Partition string `yaml:"partition" json:"partition,omitempty"`
+	// Once makes each signed request good once, by its signature. A workload signs another one as often as it likes.
+	Once bool `yaml:"single_use" json:"single_use,omitempty"`
 }
 
 // config is the verifier's part of the section.
@@ -35,6 +37,9 @@ func (s AWSIssuer) URL(string) string {
 	return url
 }
 
+// SingleUse implements what package access asks of settings.
+func (s AWSIssuer) SingleUse() bool { return s.Once }
+
 func (s AWSIssuer) open(order IssuerOrder) (*aws.Verifier, error) {
 	cfg := s.config()
 	cfg.Name, cfg.Audience, cfg.Egress, cfg.Now = order.Config.Name, order.Audience, order.Egress, order.Now
@@ -49,8 +54,9 @@ func check[T any](_ T, err error) error { return err }
 
 func awsIssuers() Issuer {
 	return Issuer{
-		IssuerKind: access.IssuerKind{Settings: decode[AWSIssuer], Vocabulary: "aws"},
-		Prefix:     aws.Prefix, Claimed: aws.ClaimedURL,
+		IssuerKind: access.IssuerKind{Settings: decode[AWSIssuer], Vocabulary: "aws",
+			Instead: "AWS says who the caller is and nothing else: its account, role and session stand in the vocabulary"},
+		Prefix: aws.Prefix, Claimed: aws.ClaimedURL,
 		open: func(order IssuerOrder) (OpenIssuer, error) {
 			settings, err := readIssuer[AWSIssuer](order.Config)
 			if err != nil {

@@ -14,7 +14,8 @@ import (
 // deviceIssuers is the kind of issuers that we are ourselves: of devices that were enrolled here.
 func deviceIssuers() Issuer {
 	return Issuer{
-		IssuerKind: access.IssuerKind{Settings: decode[access.DeviceIssuer], Vocabulary: access.KindDevices},
+		IssuerKind: access.IssuerKind{Settings: decode[access.DeviceIssuer], Vocabulary: access.KindDevices,
+			Instead: "give a device labels where it is invited: `daypass device token --label name=value`"},
 		open: func(order IssuerOrder) (OpenIssuer, error) {
 			v, err := device.New(device.Config{
 				Name: order.Config.Name, Audience: order.Audience, Directory: directory{order.Store, order.Config.URL}, Now: order.Now,

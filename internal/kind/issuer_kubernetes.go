@@ -34,6 +34,9 @@ type KubernetesIssuer struct {
 	// API connects to the cluster: keys are then fetched from it, wherever the issuer's URL leads, and it is asked about
 	// each token, so that those of deleted pods and accounts are refused at once.
 	API *KubernetesAPI `yaml:"api" json:"api,omitempty"`
+	// Once makes each token good once, by its `jti`, which clusters from Kubernetes 1.30 on write; one without is refused.
+	// A projected token is in a file until the kubelet replaces it: this is for tokens that are asked for at each use.
+	Once bool `yaml:"single_use" json:"single_use,omitempty"`
 }
 
 // KubernetesAPI is how the cluster's API server is reached.
@@ -52,6 +55,9 @@ type KubernetesAPI struct {
 
 // URL implements what package access asks of settings.
 func (s KubernetesIssuer) URL(string) string { return s.Issuer }
+
+// SingleUse implements what package access asks of settings.
+func (s KubernetesIssuer) SingleUse() bool { return s.Once }
 
 // Validate returns every mistake, each a [target.FieldError].
 func (s KubernetesIssuer) Validate() error {
@@ -88,9 +94,10 @@ func (s KubernetesIssuer) Validate() error {
 // kubernetesIssuers is the kind of issuers that are Kubernetes clusters.
 func kubernetesIssuers() Issuer {
 	return Issuer{
-		IssuerKind: access.IssuerKind{Settings: decode[KubernetesIssuer], Vocabulary: kubernetes.Kind},
-		open:       openKubernetesIssuer,
-		files:      kubernetesIssuerFiles,
+		IssuerKind: access.IssuerKind{Settings: decode[KubernetesIssuer], Vocabulary: kubernetes.Kind,
+			Instead: "a cluster says of a pod what stands in the vocabulary, and of labels and annotations nothing"},
+		open:  openKubernetesIssuer,
+		files: kubernetesIssuerFiles,
 	}
 }
 

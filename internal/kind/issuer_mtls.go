@@ -46,8 +46,9 @@ func (s MTLSIssuer) URL(issuer string) string {
 
 func mtlsIssuers() Issuer {
 	return Issuer{
-		IssuerKind: access.IssuerKind{Settings: decode[MTLSIssuer], Vocabulary: "mtls"},
-		open:       openMTLS,
+		IssuerKind: access.IssuerKind{Settings: decode[MTLSIssuer], Vocabulary: "mtls",
+			Instead: "what a certificate says of its subject stands in the vocabulary; other extensions are not read"},
+		open: openMTLS,
 		files: func(issuer access.Issuer) ([]reference, error) {
 			// Not the revocation lists: they are read while the verifier runs, and may be missing for a moment.
 			settings, err := readIssuer[MTLSIssuer](issuer)

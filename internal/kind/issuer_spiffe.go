@@ -19,6 +19,9 @@ type SPIFFEIssuer struct {
 	Bundle FileName `yaml:"bundle" json:"bundle,omitzero"`
 	// Endpoint is where the bundle is fetched from; absent: it comes from the file.
 	Endpoint SPIFFEEndpoint `yaml:"endpoint" json:"endpoint,omitzero"`
+	// Once makes each JWT-SVID good once, by its `jti`; one without is refused. X509-SVIDs are shown with their key, in a
+	// handshake that nobody can use again.
+	Once bool `yaml:"single_use" json:"single_use,omitempty"`
 }
 
 // SPIFFEEndpoint is the `endpoint:` of a `spiffe:` section.
@@ -62,9 +65,12 @@ func (s SPIFFEIssuer) URL(string) string {
 	return url
 }
 
+// SingleUse implements what package access asks of settings.
+func (s SPIFFEIssuer) SingleUse() bool { return s.Once }
+
 func spiffeIssuers() Issuer {
 	return Issuer{
-		IssuerKind: access.IssuerKind{Settings: decode[SPIFFEIssuer], Vocabulary: "spiffe"},
+		IssuerKind: access.IssuerKind{Settings: decode[SPIFFEIssuer], Vocabulary: "spiffe", Declares: true},
 		open:       openSPIFFE,
 		files: func(issuer access.Issuer) ([]reference, error) {
 			// Not the bundle: it is read while the verifier runs, and may be missing for a moment.

@@ -1,9 +1,11 @@
 package kind_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/kind"
 	"github.com/daypass/daypass/target"
 )
@@ -39,5 +41,53 @@ func TestMistakesOfAKubernetesIssuerAreShownAtTheirFields(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestEveryKindWhoseEvidenceHasAnIDMayHaveItGoodOnce(t *testing.T) {
+	kinds := kind.All(kind.Allowed{}).Access()
+	for name, section := range map[string]string{
+		"oidc":       `oidc: {url: "https://issuer.example.com", %s}`,
+		"aws":        `aws: {accounts: ["123456789012"], %s}`,
+		"spiffe":     `spiffe: {trust_domain: example.org, bundle: {file: b}, %s}`,
+		"kubernetes": `kubernetes: {url: "https://cluster.example.com", %s}`,
+		"devices":    `devices: {term: 1h, %s}`,
+	} {
+		for text, want := range map[string]bool{"single_use: true": true, "single_use: false": false, "": false} {
+			file := "kind: Issuer\nname: i\n" + strings.ReplaceAll(fmt.Sprintf(section, text), ", }", "}") + "\n"
+			cfg, err := access.Parse(access.Files{"a.yaml": file}, kinds)
+			if err != nil || cfg.Issuers["i"].SingleUse != want {
+				t.Errorf("%s with %q: %v", name, text, err)
+			}
+		}
+	}
+	_, err := access.Parse(access.Files{"a.yaml": "kind: Issuer\nname: i\nmtls: {ca: {file: c}, subject: cn, single_use: true}\n"}, kinds)
+	if err == nil || !strings.Contains(err.Error(), "single_use") {
+		t.Errorf("a certificate, which a handshake shows anew each time: %v", err)
+	}
+}
+
+func TestClaimsAreDeclaredWhereEvidenceMayHaveMore(t *testing.T) {
+	kinds := kind.All(kind.Allowed{}).Access()
+	const mesh = "spiffe: {trust_domain: example.org, bundle: {file: b}}\n"
+	cfg, err := access.Parse(access.Files{"a.yaml": "kind: Issuer\nname: i\n" + mesh + "claims: {env: string?}\n---\nkind: Issuer\nname: j\nspiffe: {trust_domain: example.com, bundle: {file: b}}\n"}, kinds)
+	if err != nil || cfg.Issuers["i"].Claims["env"].Kind != access.String || cfg.Issuers["i"].Claims["spiffe_id"].Kind != access.String {
+		t.Fatalf("%+v, %v", cfg, err)
+	}
+	if _, there := cfg.Issuers["j"].Claims["env"]; there {
+		t.Error("what one issuer declares another has too")
+	}
+	for file, want := range map[string]string{
+		mesh + "claims: {env: string}":                                       "write `string?`",
+		mesh + "claims: {path: string?}":                                     `claim "path" already`,
+		mesh + "claims: {__entity: string?}":                                 "reserved",
+		"mtls: {ca: {file: c}, subject: cn}\nclaims: {env: string?}":         "extensions are not read",
+		"aws: {accounts: [\"123456789012\"]}\nclaims: {env: string?}":        "AWS says who the caller is",
+		"devices: {term: 1h}\nclaims: {env: string?}":                        "labels",
+		"kubernetes: {url: \"https://c.example.com\"}\nclaims: {a: string?}": "labels and annotations",
+	} {
+		if _, err := access.Parse(access.Files{"a.yaml": "kind: Issuer\nname: i\n" + file + "\n"}, kinds); err == nil || !strings.Contains(fmt.Sprintf("%+v", err), want) && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s\n%v, want %q", file, err, want)
+		}
 	}
 }
