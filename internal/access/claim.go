@@ -2,7 +2,11 @@ package access
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+
+	"github.com/daypass/daypass/internal/source"
 )
 
 // ClaimKind is the type of a claim as policies see it.
@@ -44,4 +48,34 @@ func (c ClaimType) String() string {
 		return string(c.Kind) + "?"
 	}
 	return string(c.Kind)
+}
+
+// declared adds what a file declares to the claims of a kind. Not all evidence of a kind has it, such as certificates
+// beside tokens: so policies have to ask whether it is there.
+func (b *builder) declared(section *source.Section, claims map[string]ClaimType, issuer *Issuer) {
+	report := b.reporter(section)
+	b.nameClaims(claims, report)
+	for _, name := range slices.Sorted(maps.Keys(claims)) {
+		claim := claims[name]
+		if _, known := issuer.Claims[name]; known {
+			report("claims."+name, fmt.Sprintf("issuers of kind %s have claim %q already", issuer.Kind, name), "remove it")
+			continue
+		}
+		if !claim.Optional {
+			report("claims."+name, fmt.Sprintf("not all evidence of an issuer of kind %s has claim %q", issuer.Kind, name), fmt.Sprintf("write `%s?`, and ask with `has` in policies", claim.Kind))
+		}
+		issuer.Claims[name] = claim
+	}
+}
+
+// nameClaims reports claims that policies cannot speak of, and too many.
+func (b *builder) nameClaims(claims map[string]ClaimType, report func(field, message, hint string)) {
+	for _, name := range slices.Sorted(maps.Keys(claims)) {
+		if message := refuseAttribute(name, 200); message != "" {
+			report("claims."+name, fmt.Sprintf("claim %q: %s", name, message), "")
+		}
+	}
+	if len(claims) > 200 {
+		report("claims", fmt.Sprintf("the issuer declares %d claims", len(claims)), "declare the ones that policies ask for; at most 200")
+	}
 }
