@@ -204,9 +204,12 @@ permit (principal in Issuer::"ci", action == Action::"renew", resource) when { c
 }
 
 func TestALeaseEndsSoonAfterItsWindowCloses(t *testing.T) {
-	d := startWith(t, `permit (principal in Issuer::"ci", action == Action::"acquire", resource) when { context.now < datetime("`+
-		time.Now().Add(2*time.Second).UTC().Format("2006-01-02T15:04:05Z")+`") };`)
+	until := func(end time.Time) string {
+		return `permit (principal in Issuer::"ci", action == Action::"acquire", resource) when { context.now < datetime("` + end.UTC().Format("2006-01-02T15:04:05Z") + `") };`
+	}
+	d := startWith(t, until(time.Now().Add(time.Hour)))
 	alice := d.acquire("alice", "reader")
+	d.apply(until(time.Now().Add(3 * time.Second)))
 	d.ended(alice.Lease.ID)
 }
 

@@ -37,9 +37,9 @@ func TestAChoreIsDoneFromTimeToTimeAndAtEachWake(t *testing.T) {
 				Failed: func(err error) { heard = err },
 			}.Run(ctx)
 		}()
-		time.Sleep(61 * time.Second) // of the bubble
+		time.Sleep(61 * time.Second) //nolint:forbidigo // in a bubble
 		wake <- struct{}{}
-		time.Sleep(2 * time.Hour)
+		time.Sleep(2 * time.Hour) //nolint:forbidigo // in a bubble
 		cancel()
 		<-ended
 		// At its time, at the wake, a minute later, and then an hour after the error.

@@ -1,0 +1,108 @@
+package denial_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/daypass/daypass/internal/denial"
+	"github.com/daypass/daypass/internal/lease"
+	"github.com/daypass/daypass/internal/store"
+	"github.com/daypass/daypass/internal/store/sqlite"
+	"github.com/daypass/daypass/ledger"
+)
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// open returns a store whose writer runs as long as the test.
+func open(t *testing.T) *store.Store {
+	t.Helper()
+	seed := sha256.Sum256([]byte("denials"))
+	signer, err := ledger.NewSigner("denials.example.com/ledger", seed[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, options := filepath.Join(t.TempDir(), "daypass.db"), sqlite.Options{Options: store.Options{Signer: signer}, Ballast: -1}
+	if err := sqlite.Create(t.Context(), path, options); err != nil {
+		t.Fatal(err)
+	}
+	s, err := sqlite.Open(t.Context(), path, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func refused(subject string) store.Decision {
+	return store.Decision{
+		ID: string(lease.NewID(noon.Unix())), At: noon, Revision: "r", Issuer: "ci", IssuerURL: "https://ci.example.com", Subject: subject,
+		Action: "acquire", Resource: "Role::reader", Outcome: "deny", Reasons: []byte("[]"), Input: []byte("{}"), Salt: ledger.NewSalt(), Count: 1,
+	}
+}
+
+func TestEqualDenialsAreOneDecisionThatCounts(t *testing.T) {
+	s := open(t)
+	book := denial.New(s, func() time.Time { return noon }, slog.New(slog.DiscardHandler))
+	first := book.Note(t.Context(), refused("alice"), "reader")
+	for range 4 {
+		if again := book.Note(t.Context(), refused("alice"), "reader"); again != first {
+			t.Fatalf("an equal denial has the decision %s, and the first %s", again, first)
+		}
+	}
+	for what, other := range map[string]string{
+		"another principal": book.Note(t.Context(), refused("bob"), "reader"),
+		"another thing":     book.Note(t.Context(), refused("alice"), "writer"),
+	} {
+		if other == first || other == "" {
+			t.Errorf("%s has the decision %q", what, other)
+		}
+	}
+	count := func() (n int) {
+		err := s.View(t.Context(), func(tx *store.Tx) error {
+			d, err := tx.Decision(first)
+			n = d.Count
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := count(); n != 1 {
+		t.Errorf("before they are written the first counts %d", n)
+	}
+	if err := book.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(); n != 5 {
+		t.Errorf("five denials count %d", n)
+	}
+}
+
+func TestFirstDenialsHaveARateForEachIssuer(t *testing.T) {
+	book := denial.New(open(t), func() time.Time { return noon }, slog.New(slog.DiscardHandler))
+	unwritten := 0
+	for range 200 {
+		if book.Note(t.Context(), refused(string(lease.NewID(noon.Unix()))), "reader") == "" {
+			unwritten++
+		}
+	}
+	if unwritten == 0 || unwritten > 100 {
+		t.Errorf("%d of 200 strangers' denials were only counted", unwritten)
+	}
+}
