@@ -31,7 +31,7 @@ func (s *shelf) Swap(_ context.Context, _, next []byte, _ issuer.Change) error {
 }
 
 // desk makes tokens of an issuer, for an audience.
-func desk(t *testing.T, now *time.Time) (func(audience string) *accesstoken.Tokens, *issuer.Issuer) {
+func desk(t testing.TB, now *time.Time) (func(audience string) *accesstoken.Tokens, *issuer.Issuer) {
 	t.Helper()
 	key, err := keyring.Create(filepath.Join(t.TempDir(), "k"))
 	if err != nil {
