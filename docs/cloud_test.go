@@ -3,8 +3,12 @@ package docs_test
 import (
 	"fmt"
 	"maps"
+	"os"
 	"strings"
 	"testing"
+
+	"github.com/daypass/daypass/internal/inspection"
+	"github.com/daypass/daypass/internal/trust"
 )
 
 func TestReferenceOfClouds(t *testing.T) {
@@ -33,4 +37,38 @@ func TestReferenceOfClouds(t *testing.T) {
 		}
 	}
 	compare(t, "reference/cloud-tokens.md", page.String())
+}
+
+// What the how-tos show is taken, and what the manager needs can be rendered of it.
+func TestTheHowTosOfPrincipalsPerLeaseAreRight(t *testing.T) {
+	for _, c := range []struct{ page, platform, role, subject string }{
+		{"google-target.md", "gcp", "publish", "daypass:target:acme-google"},
+		{"azure-target.md", "azure", "read-orders", "daypass:target:acme-azure"},
+	} {
+		page, err := os.ReadFile("howto/" + c.page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := map[string]string{}
+		for i, block := range fencedFile.FindAllStringSubmatch(string(page), -1) {
+			if block[1] == "yaml" {
+				files[fmt.Sprintf("a%d.yaml", i)] = block[2]
+			}
+		}
+		if len(files) != 1 {
+			t.Errorf("%s shows %d access files, want 1", c.page, len(files))
+		}
+		if _, err := inspection.Check(files, inspection.Server{}); err != nil {
+			t.Errorf("%s: %v", c.page, err)
+		}
+		f, err := inspection.FederationOf(files, c.role, "https://daypass.example.com", "RS256")
+		if err != nil || f.Subject != c.subject || f.Manager == nil {
+			t.Fatalf("%s: what the cloud has to trust: %+v, %v", c.page, f, err)
+		}
+		for _, format := range trust.Formats() {
+			if text, err := trust.Render(c.platform, format, f); err != nil || !strings.Contains(text, f.Manager.Principal) {
+				t.Errorf("%s, %s: %v: %s", c.page, format, err, text)
+			}
+		}
+	}
 }

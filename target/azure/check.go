@@ -10,7 +10,7 @@ import (
 )
 
 // howto says what to apply.
-const howto = "docs/howto/reach-a-cloud.md says which rights the manager needs"
+const howto = "docs/howto/azure-target.md says which rights the manager needs"
 
 // Inspect tries what applications per lease take, and changes nothing.
 func (p principals) Inspect(ctx context.Context) ([]target.Finding, error) {

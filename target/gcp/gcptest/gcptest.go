@@ -63,7 +63,7 @@ type token struct {
 }
 
 // New returns a stand-in where the manager may do what Daypass asks for: accounts in its project, and to bind the given roles
-// on the given resources.
+// on the given resources, of which it may bind any on buckets.
 func New(cfg Config, resources map[string][]string) *Cloud {
 	c := &Cloud{cfg: cfg, mux: http.NewServeMux(), accounts: map[string]*account{}, policies: map[string]*policy{}, tokens: map[string]token{}}
 	c.roles = map[string][]string{
@@ -77,7 +77,11 @@ func New(cfg Config, resources map[string][]string) *Cloud {
 	c.Account(cfg.Manager)
 	c.Bind("projects/"+cfg.Project, "projects/"+cfg.Project+"/roles/daypassAccounts", "serviceAccount:"+cfg.Manager, "")
 	for on, roles := range resources {
-		c.Bind(on, "roles/daypassPolicies", "serviceAccount:"+cfg.Manager, OnlyRoles(roles...))
+		only := OnlyRoles(roles...)
+		if strings.HasPrefix(on, "buckets/") { // where Google documents no such condition
+			only = ""
+		}
+		c.Bind(on, "roles/daypassPolicies", "serviceAccount:"+cfg.Manager, only)
 	}
 	c.routes()
 	return c
