@@ -123,11 +123,11 @@ func TestMemoryForgetsNothingThatCouldBeUsedAgain(t *testing.T) {
 	for minute := range 60 {
 		until := now.Add(5*time.Minute + 30*time.Second)
 		id := fmt.Sprint("proof ", minute)
-		if !m.First(id, until) {
+		if !m.First("worker", id, until) {
 			t.Fatalf("minute %d: a fresh one is refused", minute)
 		}
 		for back := range min(minute+1, 6) {
-			if m.First(fmt.Sprint("proof ", minute-back), now.Add(time.Minute)) {
+			if m.First("worker", fmt.Sprint("proof ", minute-back), now.Add(time.Minute)) {
 				t.Errorf("minute %d: one from %d minutes ago is taken again", minute, back)
 			}
 		}

@@ -2,6 +2,7 @@ package accesstoken_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -44,6 +45,31 @@ func TestStrangersProofsFillNoMemory(t *testing.T) {
 	}
 	if _, err := tokens.Hold(made, text, own); err == nil || err.Error() != replayed(t) {
 		t.Errorf("the holder's proof, shown again: %v", err)
+	}
+}
+
+// Whoever has a token can show it with as many proofs as they like. They fill a share of the memory, and nobody else's.
+func TestOnePrincipalFillsItsOwnShareOfTheMemoryAlone(t *testing.T) {
+	now := time.Now()
+	m := accesstoken.NewSmallMemory(func() time.Time { return now }, 1000)
+	until, taken := now.Add(time.Minute), 0
+	for n := range 2000 {
+		if m.First("greedy", fmt.Sprint("proof ", n), until) {
+			taken++
+		}
+	}
+	if taken != 100 {
+		t.Errorf("%d proofs of one were remembered, of a thousand in all", taken)
+	}
+	if !m.First("modest", "a proof", until) {
+		t.Error("another one is shut out")
+	}
+	if m.First("greedy", "proof 1", until) {
+		t.Error("a proof is taken again")
+	}
+	now = now.Add(10 * time.Minute)
+	if !m.First("greedy", "the next", now.Add(time.Minute)) {
+		t.Error("its share is used up for ever")
 	}
 }
 

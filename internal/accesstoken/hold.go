@@ -106,7 +106,8 @@ func (t *Tokens) Hold(token Token, text secret.Text, s Showing) (Possession, err
 	if shown.Key != token.Binding.Key {
 		return Possession{}, &Refusal{InvalidProof, "the proof is of another key than the access token is bound to (RFC 9449 §7.1)", nil}
 	}
-	if !t.memory.First(shown.Proof.Thumbprint+" "+shown.Proof.ID, shown.Proof.Until) {
+	owner := token.Principal.IssuerURL + " " + token.Principal.Subject // a URL has no space
+	if !t.memory.First(owner, shown.Proof.Thumbprint+" "+shown.Proof.ID, shown.Proof.Until) {
 		return Possession{}, ErrReplayed()
 	}
 	return shown, nil
