@@ -27,6 +27,9 @@ eval "$(job main env | sed -n "s/^\(ACTIONS_[A-Z_]*\)=\(.*\)/export \1='\2'/p")"
 // applied has the page's own access files beside those of the installation.
 const applied = "\ncp page/* access && daypass apply access > applied.txt 2>&1\n"
 
+// published has an issuer's URL that others can trust, for commands that read the configuration without the server.
+const published = "echo 'issuer: {url: https://daypass.example.com}' >> daypass.yaml\n"
+
 // lock names the lock that is in force.
 const lock = `$(daypass locks --output json | sed -n 's/.*"id": "\(.*\)".*/\1/p')`
 
@@ -36,12 +39,14 @@ var howtos = map[string]howto{
 sed 's|https://hooks.example.com/daypass|HOOKS|; s|unix:///dev/log|udp://127.0.0.1:9|; s|/etc/daypass|'$PWD'|' page/alerts >> daypass.yaml
 echo 0123456789abcdef0123456789abcdef > hook.key; echo HOOKS > slack-url; chmod 600 hook.key slack-url
 `},
-	"aws-target":  {before: applied + "echo 'issuer: {url: https://daypass.example.com}' >> daypass.yaml\n"},
-	"devices":     {before: applied},
-	"issuer-keys": {before: asJob + "daypass acquire orders-readonly --quiet --output env > lease.env\n"},
-	"kill-switch": {before: asJob + "daypass acquire orders-readonly --quiet --output env > lease.env\n", put: []string{"unlock LOCK", "unlock " + lock}},
+	"aws-target":    {before: applied + published},
+	"azure-target":  {before: applied + published},
+	"devices":       {before: applied},
+	"google-target": {before: applied + published},
+	"issuer-keys":   {before: asJob + "daypass acquire orders-readonly --quiet --output env > lease.env\n"},
+	"kill-switch":   {before: asJob + "daypass acquire orders-readonly --quiet --output env > lease.env\n", put: []string{"unlock LOCK", "unlock " + lock}},
 	"let-a-service-trust-daypass": {before: asJob + `
-echo 'permit (principal is GitHub::Workload, action == Action::"acquire", resource == Role::"deploy");' > page/deploy.cedar` + applied},
+echo 'permit (principal is GitHub::Workload, action == Action::"acquire", resource == Role::"deploy");' > page/deploy.cedar` + applied + published},
 	"lint": {before: `
 cat > access/orders.cedar <<'END'
 permit (principal is GitHub::Workload, action == Action::"acquire", resource == Role::"orders-readonly")
