@@ -61,7 +61,8 @@ type Config struct {
 	// never active before: a revision that was rolled back stays rolled back. None unless given.
 	Access string `yaml:"access"`
 	// TrustedProxies are the networks (CIDR) of proxies in front of us. The rightmost address of X-Forwarded-For
-	// that is in none of them is context.source_ip. None unless given: then the header is not read.
+	// that is in none of them is context.source_ip. A client certificate that one of them shows is its own and says
+	// nothing of a caller. None unless given: then the header is not read.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 	// TimeZones are the zones that policies may ask the local time of, such as Europe/Berlin.
 	TimeZones []string `yaml:"time_zones"`

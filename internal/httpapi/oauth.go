@@ -160,7 +160,8 @@ func (c *call) identifyRequest() error {
 		return err
 	}
 	c.who.Evidence.Proof, c.who.Evidence.Method, c.who.Evidence.URL = proof, c.r.Method, c.edge.URL+c.r.URL.EscapedPath()
-	if c.r.TLS != nil {
+	// A proxy's certificate is the proxy's: it says nothing of whoever it speaks for, and would make all of them one.
+	if hop, ok := parseHop(c.r.RemoteAddr); c.r.TLS != nil && ok && !isTrusted(hop, c.edge.TrustedProxies) {
 		c.who.Evidence.Chain = c.r.TLS.PeerCertificates
 	}
 	return nil

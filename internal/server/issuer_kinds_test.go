@@ -47,9 +47,12 @@ permit (principal is AWS::Caller, action == Action::"acquire", resource == Role:
 when { principal.claims.account == "123456789012" && principal.claims has role_name && principal.claims.role_name == "deploy" };
 `
 
-func newKindsRig(t *testing.T) *kindsRig {
+func newKindsRig(t *testing.T, change ...func(*rig)) *kindsRig {
 	t.Helper()
 	r := &kindsRig{rig: newRig(t), roots: x509.NewCertPool()}
+	for _, c := range change {
+		c(r.rig)
+	}
 	now := time.Now()
 	r.machines, r.mesh = identitytest.NewAuthority(t, "machines", now), identitytest.NewAuthority(t, "mesh", now)
 	own := identitytest.NewAuthority(t, "own", now)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -87,5 +88,26 @@ func TestASessionThatIsTakenUpAgainIsWorthItsOwnCertificate(t *testing.T) {
 		if status, body, _ := r.over(t, cache, chain, key, "POST", path, token, form); status != 401 {
 			t.Errorf("%s in an old session, after its issuer left: %d %s", path, status, body)
 		}
+	}
+}
+
+// A proxy that shows a certificate of its own speaks for everybody who reaches it. Were that certificate evidence, all of
+// them were the proxy; were tokens bound to it, each could use the others'.
+func TestAProxysCertificateIsNobodyElses(t *testing.T) {
+	r := newKindsRig(t, func(r *rig) { r.cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} })
+	chain, key := issue(t, r.machines, nil)
+	_, err := r.try(t, chain, key, "")
+	status(t, "the proxy's certificate alone", err, 401)
+	token := r.jwt(r.URL(), "spiffe://example.org/acme/orders")
+	code, body, _ := r.over(t, nil, chain, key, "POST", "/oauth/token", "", url.Values{"grant_type": {"client_credentials"}})
+	if code != 401 || !strings.Contains(body, "invalid_client") {
+		t.Errorf("a client by the proxy's certificate: %d %s", code, body)
+	}
+	code, body, _ = r.over(t, nil, chain, key, "POST", "/oauth/token", "", url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"}, "assertion": {token}})
+	if code != 400 || !strings.Contains(body, "bound to a key") {
+		t.Errorf("a token bound to the proxy's certificate: %d %s", code, body)
+	}
+	if lease, err := r.try(t, chain, key, token); err != nil || lease.Info().Principal != "mesh:spiffe://example.org/acme/orders" {
+		t.Errorf("a workload's own token through the proxy: %v", err)
 	}
 }
