@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,7 +25,7 @@ const day = 24 * time.Hour
 type desk struct {
 	begun time.Time
 	term  time.Duration // of a renewal
-	down  bool
+	down  atomic.Bool
 	asked []time.Duration // when renewals were asked for, since the beginning
 }
 
@@ -41,7 +42,7 @@ func (d *desk) RoundTrip(r *http.Request) (*http.Response, error) {
 			"dpop_signing_alg_values_supported": []string{"ES256"}, "grant_types_supported": []string{"urn:ietf:params:oauth:grant-type:token-exchange"}})
 	case r.URL.Path == "/v1/devices/edge/pump-7/renew":
 		d.asked = append(d.asked, time.Since(d.begun))
-		if d.down {
+		if d.down.Load() {
 			write(http.StatusServiceUnavailable, api.Problem{Status: http.StatusServiceUnavailable, Code: "store_unavailable"})
 			break
 		}
@@ -108,7 +109,8 @@ func TestATermIsRenewedAtTwoThirdsOfIt(t *testing.T) {
 
 func TestATermThatCannotBeRenewedIsTriedAgainLessAndLessOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := &desk{term: 30 * day, down: true}
+		d := &desk{term: 30 * day}
+		d.down.Store(true)
 		_, told, stop := kept(t, d)
 		pass(20*day + 250*time.Minute)
 		want := []time.Duration{20 * day}
@@ -121,7 +123,7 @@ func TestATermThatCannotBeRenewedIsTriedAgainLessAndLessOften(t *testing.T) {
 		if all := told(); len(all) != len(want) || !strings.Contains(all[0], "is tried again") {
 			t.Errorf("told %q", all)
 		}
-		d.down = false
+		d.down.Store(false)
 		pass(time.Hour)
 		n := len(d.asked)
 		pass(19 * day)
