@@ -1,11 +1,8 @@
 package accesstoken_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,30 +12,17 @@ import (
 	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/internal/accesstoken"
 	"github.com/daypass/daypass/internal/issuer"
-	"github.com/daypass/daypass/internal/keyring"
+	"github.com/daypass/daypass/internal/issuer/issuertest"
 	"github.com/daypass/daypass/secret"
 )
 
 const ours = "https://daypass.example"
 
-type shelf struct{ sealed []byte }
-
-func (s *shelf) Load(context.Context) ([]byte, error) { return s.sealed, nil }
-
-func (s *shelf) Swap(_ context.Context, _, next []byte, _ issuer.Change) error {
-	s.sealed = next
-	return nil
-}
-
 // desk makes tokens of an issuer, for an audience.
 func desk(t testing.TB, now *time.Time) (func(audience string) *accesstoken.Tokens, *issuer.Issuer) {
 	t.Helper()
-	key, err := keyring.Create(filepath.Join(t.TempDir(), "k"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	clock := func() time.Time { return *now }
-	i := issuer.New(issuer.Config{URL: ours, Key: key, Shelf: &shelf{}, Now: clock, Log: slog.New(slog.DiscardHandler)})
+	i := issuertest.NewKeys(t).Open(issuer.Config{URL: ours, Now: clock})
 	return func(audience string) *accesstoken.Tokens {
 		return accesstoken.New(accesstoken.Config{Issuer: i, Audience: audience, TTL: time.Hour, Now: clock,
 			Proofs: dpop.NewVerifier(dpop.Config{Key: []byte(strings.Repeat("k", 32)), Now: clock})})

@@ -43,6 +43,7 @@ const floors = `
 2 internal/access           the access configuration: parsing, validation, immutable revisions
 2 internal/location         countries and subdivisions of addresses, by a file in MaxMind's format
 2 internal/issuer           Daypass as an issuer: keys that sign tokens for others
+2 internal/issuer/issuertest an issuer with keys in memory for tests, and a stranger who verifies
 2 internal/kube             the requests that Daypass makes of a Kubernetes API server
 2 internal/secretdir        the files below secrets_dir that access files refer to
 2 internal/store            leases and ledger entries in one transaction

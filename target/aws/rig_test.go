@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +21,7 @@ import (
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/issuer"
-	"github.com/daypass/daypass/internal/keyring"
+	"github.com/daypass/daypass/internal/issuer/issuertest"
 	"github.com/daypass/daypass/internal/testbed"
 	"github.com/daypass/daypass/secret"
 	"github.com/daypass/daypass/target"
@@ -38,32 +37,9 @@ func TestMain(m *testing.M) {
 	os.Exit(testbed.Main(m))
 }
 
-// drawer is a shelf for one server.
-type drawer struct {
-	mu     sync.Mutex // guards what follows
-	sealed []byte
-}
-
-func (d *drawer) Load(context.Context) ([]byte, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.sealed, nil
-}
-
-func (d *drawer) Swap(_ context.Context, _, next []byte, _ issuer.Change) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.sealed = next
-	return nil
-}
-
 // newIssuer is our issuer, which shows its documents on the loopback.
 func newIssuer(t testing.TB) *issuer.Issuer {
 	t.Helper()
-	key, err := keyring.Create(filepath.Join(t.TempDir(), "master.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var ours *issuer.Issuer
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		documents, err := ours.Documents(r.Context())
@@ -77,7 +53,7 @@ func newIssuer(t testing.TB) *issuer.Issuer {
 		http.NotFound(w, r)
 	}))
 	t.Cleanup(server.Close)
-	ours = issuer.New(issuer.Config{URL: server.URL, Algorithm: issuer.ES256, Key: key, Shelf: &drawer{}, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	ours = issuertest.NewKeys(t).Open(issuer.Config{URL: server.URL, Algorithm: issuer.ES256, Now: time.Now})
 	return ours
 }
 

@@ -1,7 +1,6 @@
 package azure_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -36,24 +34,6 @@ const (
 	leaseRights = `{"per_lease":true,"assignments":[{"on":"` + orders + `","roles":["` + azuretest.Reader + `"]}]}`
 )
 
-// logBuffer is a log that tests read while it is written.
-type logBuffer struct {
-	mu   sync.Mutex // guards what follows
-	text bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // rig is a stand-in for Azure with an issuer that it trusts, on the loopback.
 type rig struct {
 	*azuretest.Cloud
@@ -62,13 +42,13 @@ type rig struct {
 	book   *cloudtest.Book
 	issuer *issuer.Issuer
 	faults *cloudtest.Faults
-	log    *logBuffer
+	log    *testbed.Log
 	url    string
 }
 
 func newRig(t testing.TB, made func(*cloudtest.Clock) *issuer.Issuer) *rig {
 	t.Helper()
-	r := &rig{t: t, clock: cloudtest.NewClock(time.Now()), book: cloudtest.NewBook(), log: &logBuffer{}}
+	r := &rig{t: t, clock: cloudtest.NewClock(time.Now()), book: cloudtest.NewBook(), log: &testbed.Log{}}
 	r.issuer = made(r.clock)
 	r.Cloud = azuretest.New(azuretest.Config{
 		Tenant: tenant, Manager: manager, Issuer: cloudtest.IssuerURL, Now: r.clock.Now,

@@ -1,7 +1,6 @@
 package gcp_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -36,24 +34,6 @@ const (
 	leaseRights = `{"per_lease":true,"bindings":[{"on":"buckets/artifacts","roles":["` + viewer + `"]}]}`
 )
 
-// logBuffer is a log that tests read while it is written.
-type logBuffer struct {
-	mu   sync.Mutex // guards what follows
-	text bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 // rig is a stand-in for Google Cloud with an issuer that it trusts, on the loopback.
 type rig struct {
 	*gcptest.Cloud
@@ -62,14 +42,14 @@ type rig struct {
 	book   *cloudtest.Book
 	issuer *issuer.Issuer
 	faults *cloudtest.Faults
-	log    *logBuffer
+	log    *testbed.Log
 	server *httptest.Server
 	url    string
 }
 
 func newRig(t testing.TB, made func(*cloudtest.Clock) *issuer.Issuer) *rig {
 	t.Helper()
-	r := &rig{t: t, clock: cloudtest.NewClock(time.Now()), book: cloudtest.NewBook(), log: &logBuffer{}}
+	r := &rig{t: t, clock: cloudtest.NewClock(time.Now()), book: cloudtest.NewBook(), log: &testbed.Log{}}
 	r.issuer = made(r.clock)
 	r.Cloud = gcptest.New(gcptest.Config{
 		Provider: provider, Manager: manager, Project: project, Now: r.clock.Now,

@@ -5,12 +5,13 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/daypass/daypass/internal/issuer/issuertest"
 	"github.com/daypass/daypass/target"
 	"github.com/daypass/daypass/target/targettest"
 )
 
 func TestOIDCTokenConforms(t *testing.T) {
-	keys := newCabinet(t)
+	keys := issuertest.NewKeys(t)
 	targettest.Run(t, func(t *testing.T) targettest.Fixture {
 		d := openDesk(t, keys)
 		return targettest.Fixture{

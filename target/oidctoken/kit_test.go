@@ -4,42 +4,20 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/daypass/daypass/internal/issuer"
-	"github.com/daypass/daypass/internal/keyring"
+	"github.com/daypass/daypass/internal/issuer/issuertest"
 	"github.com/daypass/daypass/secret"
 	"github.com/daypass/daypass/target"
 	"github.com/daypass/daypass/target/oidctoken"
 	"github.com/daypass/daypass/target/targettest"
 )
-
-// drawer is a shelf for one server.
-type drawer struct {
-	mu     sync.Mutex // guards what follows
-	sealed []byte
-}
-
-func (d *drawer) Load(context.Context) ([]byte, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.sealed, nil
-}
-
-func (d *drawer) Swap(_ context.Context, _, next []byte, _ issuer.Change) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.sealed = next
-	return nil
-}
 
 // desk is a target, its issuer, a clock, and a service that trusts the issuer.
 type desk struct {
@@ -53,31 +31,16 @@ type desk struct {
 }
 
 const (
-	issuerURL = "https://daypass.example.com"
+	issuerURL = issuertest.URL
 	service   = "sts.example.com"
 )
 
-// cabinet is where the keys of an issuer are.
-type cabinet struct {
-	master *keyring.Key
-	drawer drawer
-}
+func newDesk(t testing.TB) *desk { return openDesk(t, issuertest.NewKeys(t)) }
 
-func newCabinet(t testing.TB) *cabinet {
-	t.Helper()
-	master, err := keyring.Create(filepath.Join(t.TempDir(), "master.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &cabinet{master: master}
-}
-
-func newDesk(t testing.TB) *desk { return openDesk(t, newCabinet(t)) }
-
-func openDesk(t testing.TB, keys *cabinet) *desk {
+func openDesk(t testing.TB, keys *issuertest.Keys) *desk {
 	t.Helper()
 	d := &desk{t: t, now: time.Now(), leases: map[string]time.Time{}}
-	d.issuer = issuer.New(issuer.Config{URL: issuerURL, Algorithm: issuer.ES256, Key: keys.master, Shelf: &keys.drawer, Now: d.clock, Log: slog.New(slog.DiscardHandler)})
+	d.issuer = keys.Open(issuer.Config{Algorithm: issuer.ES256, Now: d.clock})
 	var err error
 	d.target, err = oidctoken.New(oidctoken.Config{Instance: "abc234", Issuer: issuerURL, Sign: d.sign, Until: d.until, Now: d.clock})
 	if err != nil {
@@ -113,24 +76,7 @@ func (d *desk) until(_ context.Context, lease string) (time.Time, error) {
 
 // accept is the service: it takes tokens of the issuer for an audience, and returns what they say.
 func (d *desk) accept(c target.Credential, audience string) (map[string]any, error) {
-	parsed, err := jwt.ParseSigned(c.Secrets["token"].Reveal(), []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
-	if err != nil {
-		return nil, err
-	}
-	documents, err := d.issuer.Documents(d.t.Context())
-	if err != nil {
-		return nil, err
-	}
-	var keys jose.JSONWebKeySet
-	if err := json.Unmarshal(documents[1].Body, &keys); err != nil {
-		return nil, err
-	}
-	var registered jwt.Claims
-	all := map[string]any{}
-	if err := parsed.Claims(keys, &registered, &all); err != nil {
-		return nil, err
-	}
-	return all, registered.ValidateWithLeeway(jwt.Expected{Issuer: issuerURL, AnyAudience: jwt.Audience{audience}, Time: d.clock()}, 0)
+	return issuertest.Verify(d.t.Context(), d.issuer, c.Secrets["token"].Reveal(), audience, d.clock(), jose.RS256, jose.ES256)
 }
 
 // grant makes a token for a holder of a role.

@@ -7,19 +7,14 @@ package cloudtest
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"log/slog"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/daypass/daypass/internal/issuer"
-	"github.com/daypass/daypass/internal/keyring"
+	"github.com/daypass/daypass/internal/issuer/issuertest"
 	"github.com/daypass/daypass/secret"
 	"github.com/daypass/daypass/target"
 	"github.com/daypass/daypass/target/cloud"
@@ -29,7 +24,7 @@ import (
 const Instance = "abc234"
 
 // IssuerURL is the URL of the issuer of tests.
-const IssuerURL = "https://daypass.example.com"
+const IssuerURL = issuertest.URL
 
 // Clock is a time that tests move. Its methods may be called concurrently.
 type Clock struct {
@@ -54,36 +49,11 @@ func (c *Clock) Pass(by time.Duration) {
 	c.now = c.now.Add(by)
 }
 
-// shelf keeps the keys of an issuer.
-type shelf struct {
-	mu     sync.Mutex // guards what follows
-	sealed []byte
-}
-
-func (s *shelf) Load(context.Context) ([]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.sealed, nil
-}
-
-func (s *shelf) Swap(_ context.Context, _, next []byte, _ issuer.Change) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.sealed = next
-	return nil
-}
-
 // Keys makes an issuer's keys once, for all the worlds of a test.
 func Keys(t testing.TB) func(*Clock) *issuer.Issuer {
 	t.Helper()
-	master, err := keyring.Create(filepath.Join(t.TempDir(), "master.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys := &shelf{}
-	return func(c *Clock) *issuer.Issuer {
-		return issuer.New(issuer.Config{URL: IssuerURL, Key: master, Shelf: keys, Now: c.Now, Log: slog.New(slog.DiscardHandler)})
-	}
+	keys := issuertest.NewKeys(t)
+	return func(c *Clock) *issuer.Issuer { return keys.Open(issuer.Config{Now: c.Now}) }
 }
 
 // Verifier verifies tokens of ours as a stranger does: by the published keys.
@@ -94,24 +64,10 @@ type Verifier struct {
 
 // Verify returns the subject and the ID of a token for an audience.
 func (v Verifier) Verify(text, audience string) (subject, id string, err error) {
-	parsed, err := jwt.ParseSigned(text, []jose.SignatureAlgorithm{jose.RS256})
-	if err != nil {
-		return "", "", errors.New("the token cannot be read")
-	}
-	documents, err := v.Issuer.Documents(context.Background())
-	if err != nil {
-		return "", "", err
-	}
-	var keys jose.JSONWebKeySet
-	if err := json.Unmarshal(documents[1].Body, &keys); err != nil {
-		return "", "", err
-	}
-	var claims jwt.Claims
-	if err := parsed.Claims(keys, &claims); err != nil {
-		return "", "", errors.New("the token is not of this issuer")
-	}
-	err = claims.ValidateWithLeeway(jwt.Expected{Issuer: IssuerURL, AnyAudience: jwt.Audience{audience}, Time: v.Now()}, 0)
-	return claims.Subject, claims.ID, err
+	claims, err := issuertest.Verify(context.Background(), v.Issuer, text, audience, v.Now(), jose.RS256) // Entra takes no other
+	subject, _ = claims["sub"].(string)
+	id, _ = claims["jti"].(string)
+	return subject, id, err
 }
 
 // Book is what the store of a broker knows of leases. Its methods may be called concurrently.
