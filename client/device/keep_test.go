@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -26,7 +27,16 @@ type desk struct {
 	begun time.Time
 	term  time.Duration // of a renewal
 	down  atomic.Bool
-	asked []time.Duration // when renewals were asked for, since the beginning
+
+	mu   sync.Mutex // guards what follows
+	asks []time.Duration
+}
+
+// asked is when renewals were asked for, since the beginning.
+func (d *desk) asked() []time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.asks)
 }
 
 func (d *desk) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -41,7 +51,9 @@ func (d *desk) RoundTrip(r *http.Request) (*http.Response, error) {
 		write(http.StatusOK, map[string]any{"token_endpoint": "https://daypass.example.com/oauth/token",
 			"dpop_signing_alg_values_supported": []string{"ES256"}, "grant_types_supported": []string{"urn:ietf:params:oauth:grant-type:token-exchange"}})
 	case r.URL.Path == "/v1/devices/edge/pump-7/renew":
-		d.asked = append(d.asked, time.Since(d.begun))
+		d.mu.Lock()
+		d.asks = append(d.asks, time.Since(d.begun))
+		d.mu.Unlock()
 		if d.down.Load() {
 			write(http.StatusServiceUnavailable, api.Problem{Status: http.StatusServiceUnavailable, Code: "store_unavailable"})
 			break
@@ -74,12 +86,22 @@ func kept(t *testing.T, d *desk) (path string, told func() []string, stop func()
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
+	var mu sync.Mutex
 	var texts []string
 	go func() {
 		defer close(ended)
-		device.Keep(ctx, c, path, time.Now, func(text string) { texts = append(texts, text) })
+		device.Keep(ctx, c, path, time.Now, func(text string) {
+			mu.Lock()
+			defer mu.Unlock()
+			texts = append(texts, text)
+		})
 	}()
-	return path, func() []string { synctest.Wait(); return texts }, func() { cancel(); <-ended }
+	return path, func() []string {
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(texts)
+	}, func() { cancel(); <-ended }
 }
 
 // pass lets time pass in the bubble.
@@ -93,8 +115,8 @@ func TestATermIsRenewedAtTwoThirdsOfIt(t *testing.T) {
 		d := &desk{term: 30 * day}
 		path, told, stop := kept(t, d)
 		pass(65 * day)
-		if want := []time.Duration{20 * day, 40 * day, 60 * day}; !slices.Equal(d.asked, want) {
-			t.Errorf("asked after %v, want %v", d.asked, want)
+		if want := []time.Duration{20 * day, 40 * day, 60 * day}; !slices.Equal(d.asked(), want) {
+			t.Errorf("asked after %v, want %v", d.asked(), want)
 		}
 		state, err := device.Read(path)
 		if err != nil || !state.Until.Equal(d.begun.Add(90*day)) || !state.RenewedAt.Equal(d.begun.Add(60*day)) {
@@ -117,22 +139,22 @@ func TestATermThatCannotBeRenewedIsTriedAgainLessAndLessOften(t *testing.T) {
 		for _, minutes := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60, 60} {
 			want = append(want, want[len(want)-1]+minutes*time.Minute)
 		}
-		if !slices.Equal(d.asked, want) {
-			t.Errorf("asked after %v, want %v", d.asked, want)
+		if !slices.Equal(d.asked(), want) {
+			t.Errorf("asked after %v, want %v", d.asked(), want)
 		}
 		if all := told(); len(all) != len(want) || !strings.Contains(all[0], "is tried again") {
 			t.Errorf("told %q", all)
 		}
 		d.down.Store(false)
 		pass(time.Hour)
-		n := len(d.asked)
+		n := len(d.asked())
 		pass(19 * day)
-		if len(d.asked) != n {
-			t.Errorf("asked %d times more for a fresh term", len(d.asked)-n)
+		if len(d.asked()) != n {
+			t.Errorf("asked %d times more for a fresh term", len(d.asked())-n)
 		}
 		pass(day)
-		if len(d.asked) != n+1 {
-			t.Errorf("asked %d times more at two thirds of it", len(d.asked)-n)
+		if len(d.asked()) != n+1 {
+			t.Errorf("asked %d times more at two thirds of it", len(d.asked())-n)
 		}
 		stop()
 	})
@@ -144,8 +166,8 @@ func TestAServerThatGivesNoTermIsNotAskedWithoutEnd(t *testing.T) {
 		d := &desk{}
 		_, _, stop := kept(t, d)
 		pass(20*day + 5*time.Minute + time.Second)
-		if len(d.asked) != 6 {
-			t.Errorf("asked after %v", d.asked)
+		if len(d.asked()) != 6 {
+			t.Errorf("asked after %v", d.asked())
 		}
 		stop()
 	})
@@ -161,8 +183,8 @@ func TestADeviceWithoutItsStateSaysSoAndEnds(t *testing.T) {
 		}
 		pass(40 * day)
 		all := told()
-		if len(d.asked) != 0 || len(all) != 2 || !strings.Contains(all[1], "read the state") {
-			t.Errorf("asked after %v, told %q", d.asked, all)
+		if len(d.asked()) != 0 || len(all) != 2 || !strings.Contains(all[1], "read the state") {
+			t.Errorf("asked after %v, told %q", d.asked(), all)
 		}
 		stop()
 	})
