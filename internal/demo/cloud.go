@@ -91,7 +91,7 @@ func tendCloud(ctx context.Context, s *stage, dir string) error {
 	balancer := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: balance(listen, filepath.Join(dir, "address"))}
 	failed := make(chan error, 1)
 	go func() { failed <- balancer.Serve(s.front) }()
-	defer balancer.Close()
+	defer func() { _ = balancer.Close() }() // nobody is left who asks
 	if err := s.awaitKeys(ctx); err != nil {
 		return nil // interrupted before anybody started a broker
 	}
