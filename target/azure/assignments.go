@@ -37,7 +37,7 @@ func (p principals) armAt(rest string, query url.Values) string {
 }
 
 func (p principals) onARM(ctx context.Context, method, rest string, body any) error {
-	_, err := p.call.Do(ctx, cloud.Request{Method: method, URL: p.armAt(rest, nil), Bearer: p.arm.Text, Body: body}, nil)
+	_, err := p.call.Do(ctx, cloud.Request{Method: method, URL: p.armAt(rest, nil), Bearer: p.arm, Body: body}, nil)
 	return err
 }
 
@@ -106,7 +106,7 @@ func (p principals) assignments(ctx context.Context, scope, id string, do func(r
 			Value []roleAssignment `json:"value"`
 			Next  string           `json:"nextLink"`
 		}
-		if _, err := p.call.Do(ctx, cloud.Request{Method: http.MethodGet, URL: next, Bearer: p.arm.Text, Long: true}, &page); err != nil {
+		if _, err := p.call.Do(ctx, cloud.Request{Method: http.MethodGet, URL: next, Bearer: p.arm, Long: true}, &page); err != nil {
 			return err
 		}
 		for _, one := range page.Value {

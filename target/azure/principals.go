@@ -68,7 +68,7 @@ func (p principals) graphAt(rest string) string {
 }
 
 func (p principals) onGraph(ctx context.Context, method, rest string, body, out any) (int, error) {
-	r := cloud.Request{Method: method, URL: p.graphAt(rest), Bearer: p.graph.Text, Body: body}
+	r := cloud.Request{Method: method, URL: p.graphAt(rest), Bearer: p.graph, Body: body}
 	if method == http.MethodPatch {
 		r.Header = upsert
 	}
@@ -240,7 +240,7 @@ func (p principals) Note(ctx context.Context, lease, note string) error {
 func (p principals) jot(ctx context.Context, name, note string) error {
 	app, err := p.see(ctx, name)
 	if err == nil {
-		_, err = p.call.Do(ctx, cloud.Request{Method: http.MethodPatch, URL: p.graphAt("/applications/" + url.PathEscape(app.ID)), Bearer: p.graph.Text, Body: map[string]any{"notes": note}}, nil)
+		_, err = p.call.Do(ctx, cloud.Request{Method: http.MethodPatch, URL: p.graphAt("/applications/" + url.PathEscape(app.ID)), Bearer: p.graph, Body: map[string]any{"notes": note}}, nil)
 	}
 	return err
 }
@@ -287,7 +287,7 @@ func (p principals) each(ctx context.Context, collection, filter string, do func
 			Value []application `json:"value"`
 			Next  string        `json:"@odata.nextLink"`
 		}
-		if _, err := p.call.Do(ctx, cloud.Request{Method: http.MethodGet, URL: next, Bearer: p.graph.Text, Long: true}, &page); err != nil {
+		if _, err := p.call.Do(ctx, cloud.Request{Method: http.MethodGet, URL: next, Bearer: p.graph, Long: true}, &page); err != nil {
 			return err
 		}
 		for _, one := range page.Value {

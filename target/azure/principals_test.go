@@ -241,3 +241,24 @@ func TestCheckSaysWhatTheManagerLacks(t *testing.T) {
 		}
 	}
 }
+
+// Where the manager is not let in, nothing is known, and so nothing is called revoked. What was not asked for was not done.
+func TestWithoutItsManagerNothingIsCalledRevoked(t *testing.T) {
+	r := newRig(t, cloudtest.Keys(t))
+	g := r.grant(leaseRights)
+	if _, err := r.principals(r.url, 0).Grant(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	before := len(r.left())
+	r.Distrust(manager)
+	at := r.principals(r.url, 0)
+	if err := at.Revoke(t.Context(), g.Lease); err == nil || len(r.left()) != before {
+		t.Errorf("revoke: %v; of %d there are %v", err, before, r.left())
+	}
+	if _, err := at.Grant(t.Context(), r.grant(leaseRights)); !errors.Is(err, target.ErrNotDone) {
+		t.Errorf("grant: %v", err)
+	}
+	if found, err := at.Check(t.Context()); err != nil || len(found) == 0 {
+		t.Errorf("check: %v, %v", found, err)
+	}
+}

@@ -51,12 +51,46 @@ func (c *Caller) Now() time.Time { return c.now() }
 type Request struct {
 	Method string // POST unless given
 	URL    string
-	Bearer func(context.Context) (secret.Text, error) // nil: none
+	Bearer Bearer // nil: none
 	Header map[string]string
 	Form   url.Values // or
 	Body   any        // sent as JSON; nil for none
 	Long   bool       // the answer may be a list
 	Once   bool       // it is not tried again: whoever asks does that
+}
+
+// Bearer is who makes a request.
+type Bearer interface {
+	// Text is a token.
+	Text(ctx context.Context) (secret.Text, error)
+	// Refused hears that a service refused the token or what was asked for with it.
+	Refused()
+}
+
+// Given is the [Bearer] of one token.
+type Given struct{ Token secret.Text }
+
+// Text is the token.
+func (g Given) Text(context.Context) (secret.Text, error) { return g.Token, nil }
+
+// Refused changes nothing: there is no other token.
+func (g Given) Refused() {}
+
+// unsentError is a request that was not made: there was no token for it. What the service of tokens answered is no answer
+// to the request, and is not found in it as a [StatusError].
+type unsentError struct{ err error }
+
+func (e *unsentError) Error() string { return e.err.Error() }
+
+// Is reports what the cause is, such as a target that cannot be reached.
+func (e *unsentError) Is(other error) bool { return errors.Is(e.err, other) }
+
+// As finds every cause but an answer.
+func (e *unsentError) As(into any) bool {
+	if _, answer := into.(**StatusError); answer {
+		return false
+	}
+	return errors.As(e.err, into)
 }
 
 // StatusError is an answer that is no success.
@@ -93,8 +127,11 @@ func Absent(err error) error {
 	return err
 }
 
-// Refused marks answers as definite that say no before anything was done.
+// Refused marks answers as definite that say no before anything was done, and requests that were not made.
 func Refused(err error) error {
+	if _, unsent := errors.AsType[*unsentError](err); unsent {
+		return notDone(err)
+	}
 	if e, ok := errors.AsType[*StatusError](err); ok && e.First && e.Status >= 400 && e.Status <= 404 {
 		return fmt.Errorf("%w: %w", err, target.ErrNotDone)
 	}
@@ -114,7 +151,9 @@ func (c *Caller) Do(ctx context.Context, r Request, out any) (status int, err er
 		if err == nil || again < 0 || try == tries || r.Once {
 			return status, err
 		}
-		first = first && status == http.StatusTooManyRequests
+		if _, unsent := errors.AsType[*unsentError](err); !unsent {
+			first = first && status == http.StatusTooManyRequests
+		}
 		if Pause(ctx, max(wait, min(again, longWait))) != nil {
 			return status, err
 		}
@@ -129,7 +168,7 @@ func (c *Caller) once(ctx context.Context, r Request, out any) (status int, agai
 	where := r.URL[:len(r.URL)-len(afterPath(r.URL))]
 	request, err := r.prepare(ctx)
 	if err != nil {
-		return 0, -1, fmt.Errorf("ask %s: %w", where, err)
+		return 0, -1, fmt.Errorf("ask %s: %w", where, err) // what tokens are asked of was asked again by itself
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
@@ -150,6 +189,9 @@ func (c *Caller) once(ctx context.Context, r Request, out any) (status int, agai
 	case len(text) > most:
 		return response.StatusCode, -1, fmt.Errorf("ask %s: the answer has more than %d bytes", where, most)
 	case response.StatusCode >= 300:
+		if denied := response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden; denied && r.Bearer != nil {
+			r.Bearer.Refused()
+		}
 		return response.StatusCode, after(response), fmt.Errorf("ask %s: %w", where, refusalOf(response.StatusCode, text))
 	case out == nil || response.StatusCode == http.StatusNoContent:
 		return response.StatusCode, -1, nil
@@ -197,9 +239,9 @@ func (r Request) prepare(ctx context.Context) (*http.Request, error) {
 		request.Header.Set(name, value)
 	}
 	if r.Bearer != nil {
-		token, err := r.Bearer(ctx)
+		token, err := r.Bearer.Text(ctx)
 		if err != nil {
-			return nil, err
+			return nil, &unsentError{err}
 		}
 		request.Header.Set("Authorization", "Bearer "+token.Reveal())
 	}

@@ -257,6 +257,9 @@ func (p *Principals) end(ctx context.Context, lease string, shell Shell, held He
 		return n, nil
 	}
 	// A lease that the store does not know may have been handed out before the store was restored.
+	if held.Rights == nil {
+		p.cfg.Log.WarnContext(ctx, "the principal of a lease that the store does not know is ended", "lease", lease)
+	}
 	n := note{ended: p.cfg.Now().UTC().Truncate(time.Second), unused: !held.HandedOut && held.Rights != nil}
 	if err := p.accounts.Note(ctx, lease, n.String()); err != nil {
 		return n, fmt.Errorf("note its end: %w", err)

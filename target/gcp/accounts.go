@@ -75,7 +75,7 @@ func (a accounts) Look(ctx context.Context, lease string) (cloud.Shell, error) {
 
 // read returns an account, without an address where there is none.
 func (a accounts) read(ctx context.Context, name string) (found account, err error) {
-	_, err = a.call.Do(ctx, cloud.Request{Method: http.MethodGet, URL: a.at(name, ""), Bearer: a.manager.Text}, &found)
+	_, err = a.call.Do(ctx, cloud.Request{Method: http.MethodGet, URL: a.at(name, ""), Bearer: a.manager}, &found)
 	return found, cloud.Absent(err)
 }
 
@@ -95,7 +95,7 @@ func (a accounts) Make(ctx context.Context, lease, note string) (cloud.Shell, er
 
 // create makes an account, unless there is one of its name.
 func (a accounts) create(ctx context.Context, name, note string) (made account, fresh bool, err error) {
-	_, err = a.call.Do(ctx, cloud.Request{URL: a.iam(""), Bearer: a.manager.Text, Body: map[string]any{
+	_, err = a.call.Do(ctx, cloud.Request{URL: a.iam(""), Bearer: a.manager, Body: map[string]any{
 		"accountId": name, "serviceAccount": map[string]string{"displayName": "Daypass " + name, "description": note},
 	}}, &made)
 	if cloud.IsStatus(err, http.StatusConflict) {
@@ -123,13 +123,13 @@ func (a accounts) Enter(ctx context.Context, g target.Grant) (cloud.Token, error
 	if err != nil {
 		return cloud.Token{}, err
 	}
-	t, err := a.impersonate(ctx, a.manager.Text, a.email(a.name(g.Lease)), rights.Scopes, g.TTL)
+	t, err := a.impersonate(ctx, a.manager, a.email(a.name(g.Lease)), rights.Scopes, g.TTL)
 	return t, cloud.Early(err, http.StatusForbidden, http.StatusNotFound)
 }
 
 // Strip disables an account before it takes its bindings away: that much Google says to be done at once.
 func (a accounts) Strip(ctx context.Context, lease string, _ json.RawMessage) error {
-	_, err := a.call.Do(ctx, cloud.Request{URL: a.at(a.name(lease), ":disable"), Bearer: a.manager.Text, Body: map[string]any{}}, nil)
+	_, err := a.call.Do(ctx, cloud.Request{URL: a.at(a.name(lease), ":disable"), Bearer: a.manager, Body: map[string]any{}}, nil)
 	if err := cloud.Absent(err); err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (a accounts) Note(ctx context.Context, lease, note string) error {
 }
 
 func (a accounts) describe(ctx context.Context, name, note string) error {
-	_, err := a.call.Do(ctx, cloud.Request{Method: http.MethodPatch, URL: a.at(name, ""), Bearer: a.manager.Text, Body: map[string]any{
+	_, err := a.call.Do(ctx, cloud.Request{Method: http.MethodPatch, URL: a.at(name, ""), Bearer: a.manager, Body: map[string]any{
 		"serviceAccount": map[string]string{"description": note}, "updateMask": "description",
 	}}, nil)
 	return err
@@ -150,7 +150,7 @@ func (a accounts) describe(ctx context.Context, name, note string) error {
 // Destroy deletes an account. Google keeps it for thirty days, in which whoever may undelete can bring it back, disabled and
 // without bindings; it cannot be deleted further.
 func (a accounts) Destroy(ctx context.Context, lease string) error {
-	_, err := a.call.Do(ctx, cloud.Request{Method: http.MethodDelete, URL: a.at(a.name(lease), ""), Bearer: a.manager.Text}, nil)
+	_, err := a.call.Do(ctx, cloud.Request{Method: http.MethodDelete, URL: a.at(a.name(lease), ""), Bearer: a.manager}, nil)
 	if err := cloud.Absent(err); err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ func (a accounts) List(ctx context.Context, do func(string, cloud.Shell) error) 
 		if page != "" {
 			query.Set("pageToken", page)
 		}
-		_, err := a.call.Do(ctx, cloud.Request{Method: http.MethodGet, URL: a.iam("?" + query.Encode()), Bearer: a.manager.Text, Long: true}, &answer)
+		_, err := a.call.Do(ctx, cloud.Request{Method: http.MethodGet, URL: a.iam("?" + query.Encode()), Bearer: a.manager, Long: true}, &answer)
 		if err != nil {
 			return err
 		}

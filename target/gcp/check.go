@@ -30,15 +30,15 @@ func (a accounts) Inspect(ctx context.Context) ([]target.Finding, error) {
 		try  func() error
 	}{
 		{"list accounts", func() error {
-			_, err := a.call.Do(ctx, cloud.Request{Method: http.MethodGet, URL: a.iam("?" + url.Values{"pageSize": {"1"}}.Encode()), Bearer: a.manager.Text, Long: true}, nil)
+			_, err := a.call.Do(ctx, cloud.Request{Method: http.MethodGet, URL: a.iam("?" + url.Values{"pageSize": {"1"}}.Encode()), Bearer: a.manager, Long: true}, nil)
 			return err
 		}},
 		{"disable accounts", func() error {
-			_, err := a.call.Do(ctx, cloud.Request{URL: a.at(a.prefix()+"nobody", ":disable"), Bearer: a.manager.Text, Body: map[string]any{}}, nil)
+			_, err := a.call.Do(ctx, cloud.Request{URL: a.at(a.prefix()+"nobody", ":disable"), Bearer: a.manager, Body: map[string]any{}}, nil)
 			return err
 		}},
 		{"delete accounts", func() error {
-			_, err := a.call.Do(ctx, cloud.Request{Method: http.MethodDelete, URL: a.at(a.prefix()+"nobody", ""), Bearer: a.manager.Text}, nil)
+			_, err := a.call.Do(ctx, cloud.Request{Method: http.MethodDelete, URL: a.at(a.prefix()+"nobody", ""), Bearer: a.manager}, nil)
 			return err
 		}},
 	}

@@ -99,7 +99,7 @@ func (g *google) federate(ctx context.Context, ours secret.Text) (secret.Text, e
 }
 
 // impersonate gives a token of a service account: cloud.google.com/iam/docs/reference/credentials/rest.
-func (g *google) impersonate(ctx context.Context, as func(context.Context) (secret.Text, error), account string, scopes []string, ttl time.Duration) (t cloud.Token, err error) {
+func (g *google) impersonate(ctx context.Context, as cloud.Bearer, account string, scopes []string, ttl time.Duration) (t cloud.Token, err error) {
 	if len(scopes) == 0 {
 		scopes = []string{cloudPlatform}
 	}
@@ -137,8 +137,7 @@ func (g *google) enter(ctx context.Context, ours secret.Text, account string, sc
 	if err != nil {
 		return cloud.Token{}, err
 	}
-	as := func(context.Context) (secret.Text, error) { return federated, nil }
-	return g.impersonate(ctx, as, account, scopes, ttl)
+	return g.impersonate(ctx, cloud.Given{Token: federated}, account, scopes, ttl)
 }
 
 // tokens are those of accounts that exist.

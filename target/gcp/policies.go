@@ -135,9 +135,9 @@ func (p *policies) read(ctx context.Context, on string) (now policy, err error) 
 	kind, name, _ := strings.Cut(on, "/")
 	if kind == "buckets" {
 		query := url.Values{"optionsRequestedPolicyVersion": {"3"}}
-		_, err = p.call.Do(ctx, cloud.Request{Method: http.MethodGet, URL: p.bucket(name) + "?" + query.Encode(), Bearer: p.manager.Text, Long: true}, &now)
+		_, err = p.call.Do(ctx, cloud.Request{Method: http.MethodGet, URL: p.bucket(name) + "?" + query.Encode(), Bearer: p.manager, Long: true}, &now)
 	} else {
-		_, err = p.call.Do(ctx, cloud.Request{URL: p.project(name, ":getIamPolicy"), Bearer: p.manager.Text, Long: true,
+		_, err = p.call.Do(ctx, cloud.Request{URL: p.project(name, ":getIamPolicy"), Bearer: p.manager, Long: true,
 			Body: map[string]any{"options": map[string]any{"requestedPolicyVersion": 3}}}, &now)
 	}
 	if err == nil && now["etag"] == nil {
@@ -150,10 +150,10 @@ func (p *policies) write(ctx context.Context, on string, now policy) error {
 	now["version"] = 3
 	kind, name, _ := strings.Cut(on, "/")
 	if kind == "buckets" {
-		_, err := p.call.Do(ctx, cloud.Request{Method: http.MethodPut, URL: p.bucket(name), Bearer: p.manager.Text, Long: true, Body: now}, nil)
+		_, err := p.call.Do(ctx, cloud.Request{Method: http.MethodPut, URL: p.bucket(name), Bearer: p.manager, Long: true, Body: now}, nil)
 		return err
 	}
-	_, err := p.call.Do(ctx, cloud.Request{URL: p.project(name, ":setIamPolicy"), Bearer: p.manager.Text, Long: true, Body: map[string]any{"policy": now}}, nil)
+	_, err := p.call.Do(ctx, cloud.Request{URL: p.project(name, ":setIamPolicy"), Bearer: p.manager, Long: true, Body: map[string]any{"policy": now}}, nil)
 	return err
 }
 

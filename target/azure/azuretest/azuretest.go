@@ -153,6 +153,13 @@ func (c *Cloud) Demote() {
 	c.graph, c.grants = false, map[string][]string{}
 }
 
+// Distrust takes the federated credentials of an application away.
+func (c *Cloud) Distrust(clientID string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.application(clientID).federated = map[string]federation{}
+}
+
 // Asked counts the requests.
 func (c *Cloud) Asked() int {
 	c.mu.Lock()
