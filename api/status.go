@@ -93,6 +93,7 @@ type TargetCheck struct {
 // Finding is one thing that a check of a target noticed.
 type Finding struct {
 	Severity string `json:"severity" enum:"note,warning,problem"`
+	Role     string `json:"role,omitempty" doc:"the role that it is about; absent: the target"`
 	Message  string `json:"message"`
 	Fix      string `json:"fix,omitempty" doc:"what to type"`
 }

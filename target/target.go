@@ -159,8 +159,9 @@ type Checker interface {
 // Finding is one thing that [Checker] noticed.
 type Finding struct {
 	Severity Severity `json:"severity"`
-	Message  string   `json:"message"`       // what is wrong, naming the thing
-	Fix      string   `json:"fix,omitempty"` // what to type
+	Role     string   `json:"role,omitempty"` // of ours that it is about; empty: the target
+	Message  string   `json:"message"`        // what is wrong, naming the thing
+	Fix      string   `json:"fix,omitempty"`  // what to type
 }
 
 // Severity says how bad a [Finding] is.

@@ -9,7 +9,9 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -39,25 +41,38 @@ func (t *trusted) addTo(a *app, c *cobra.Command) {
 	c.Flags().StringVar(&t.subject, "subject", "", "the `subject` of the tokens, where the role's depends on who has it")
 }
 
-// federation reads the role.
-func (t *trusted) federation(c *cobra.Command, role string) (trust.Federation, error) {
+// trustSource is where roles are looked up, and what the access files leave to the server.
+type trustSource struct {
+	files          map[string]string
+	url, algorithm string
+}
+
+// source reads what was named, and what the configuration says where nothing was.
+func (t *trusted) source(c *cobra.Command) (s trustSource, err error) {
 	cfg, err := config.Load(t.config)
 	absent := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)
 	if err != nil && (!absent || c.Flags().Changed("config")) {
-		return trust.Federation{}, err
+		return s, err
 	}
-	dir, url := cmp.Or(t.access, cfg.Access), cmp.Or(t.issuer, cfg.Issuer.URL, cfg.URL)
+	dir := cmp.Or(t.access, cfg.Access)
+	s.url, s.algorithm = cmp.Or(t.issuer, cfg.Issuer.URL, cfg.URL), cmp.Or(cfg.Issuer.Algorithm, "RS256")
 	switch {
 	case dir == "":
-		return trust.Federation{}, hinted(usageError{"where the access files are is not known", ""}, "--access DIR")
-	case url == "":
-		return trust.Federation{}, hinted(usageError{"the URL of our issuer is not known", ""}, "--issuer https://…, as in `iss` of the tokens")
+		return s, hinted(usageError{"where the access files are is not known", ""}, "--access DIR")
+	case s.url == "":
+		return s, hinted(usageError{"the URL of our issuer is not known", ""}, "--issuer https://…, as in `iss` of the tokens")
 	}
-	files, err := readAccess(dir)
+	s.files, err = readAccess(dir)
+	return s, err
+}
+
+// federation reads the role.
+func (t *trusted) federation(c *cobra.Command, role string) (trust.Federation, error) {
+	s, err := t.source(c)
 	if err != nil {
 		return trust.Federation{}, err
 	}
-	f, err := inspection.FederationOf(files, role, url, cmp.Or(cfg.Issuer.Algorithm, "RS256"))
+	f, err := inspection.FederationOf(s.files, role, s.url, s.algorithm)
 	if err != nil {
 		return f, err
 	}
@@ -67,6 +82,28 @@ func (t *trusted) federation(c *cobra.Command, role string) (trust.Federation, e
 			"name one: --subject 'repo:acme%2Forders'")
 	}
 	return f, nil
+}
+
+// federations reads a role, or those of a target.
+func (t *trusted) federations(c *cobra.Command, name string) ([]trust.Federation, error) {
+	s, err := t.source(c)
+	if err != nil {
+		return nil, err
+	}
+	roles, err := inspection.RolesAt(s.files, name)
+	if err != nil {
+		return nil, err
+	}
+	var all []trust.Federation
+	for _, role := range roles {
+		f, err := inspection.FederationOf(s.files, role, s.url, s.algorithm)
+		if err != nil {
+			return nil, err
+		}
+		f.Subject = cmp.Or(t.subject, f.Subject)
+		all = append(all, f)
+	}
+	return all, nil
 }
 
 func (a *app) renderCommand() *cobra.Command {
@@ -98,23 +135,29 @@ daypass trust render kubernetes deploy --format cli --issuer https://daypass.exa
 
 // trustCheck is what `daypass trust check` answers.
 type trustCheck struct {
-	Role     string           `json:"role"`
+	Role     string           `json:"role,omitempty"` // where one was checked
+	Target   string           `json:"target"`
 	Issuer   string           `json:"issuer"`
-	Audience string           `json:"audience"`
-	Subject  string           `json:"subject"`
+	Audience string           `json:"audience,omitempty"` // of the role
+	Subject  string           `json:"subject,omitempty"`
+	Roles    []string         `json:"roles,omitempty"` // where a target was checked
 	Findings []target.Finding `json:"findings,omitempty"`
 }
 
 func (a *app) trustCheckCommand() *cobra.Command {
 	t, ca := &trusted{}, ""
 	c := &cobra.Command{
-		Use: "check ROLE", Short: "see whether others can verify the tokens of a role", Args: exactly("ROLE"),
+		Use: "check ROLE|TARGET", Short: "see whether others can verify the tokens of a role, and take them", Args: exactly("ROLE or TARGET"),
 		Long: wrap(`Reads our issuer's two documents as outsiders do, over https from the issuer's URL, and compares them with what
-			the server publishes. Then the server tries the role's target. Exits with 1 when something will not work. What a
-			platform itself makes of a token only the platform can say: what it trusts, it keeps to itself.`),
-		Example: "daypass trust check deploy",
+			the server publishes: the issuer to the letter, every key, and the clocks. Then the server tries the role's target, or
+			the target's roles. At AWS it exchanges a token as the role's workloads have it for a session that may do nothing, which
+			nobody gets; a refusal is explained, with what to type. Exits with 1 when something will not work.
+
+			What else trusts the tokens of a role of the kind oidc-token, only it can say.`),
+		Example: `daypass trust check deploy
+daypass trust check aws-production --output json`,
 		RunE: func(c *cobra.Command, args []string) error {
-			f, err := t.federation(c, args[0])
+			all, err := t.federations(c, args[0])
 			if err != nil {
 				return err
 			}
@@ -126,11 +169,19 @@ func (a *app) trustCheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			found, err := a.published(c, admin, outsider, f)
+			found, err := a.published(c, admin, outsider, all)
 			if err != nil {
 				return err
 			}
-			return a.reportTrust(trustCheck{f.Role, f.Issuer, f.Audience, f.Subject, append(found, tried(c, admin, f.Target)...)})
+			check := trustCheck{Target: all[0].Target, Issuer: all[0].Issuer}
+			for _, f := range all {
+				check.Roles = append(check.Roles, f.Role)
+			}
+			if all[0].Role == args[0] {
+				check.Role, check.Audience, check.Subject, check.Roles = all[0].Role, all[0].Audience, all[0].Subject, nil
+			}
+			check.Findings = append(found, tried(c, admin, check)...)
+			return a.reportTrust(check)
 		},
 	}
 	t.addTo(a, c)
@@ -156,7 +207,12 @@ func outsider(caFile string) (*http.Client, error) {
 }
 
 // published compares what outsiders read with what the server publishes.
-func (a *app) published(c *cobra.Command, admin *client.Client, outsider *http.Client, f trust.Federation) ([]target.Finding, error) {
+func (a *app) published(c *cobra.Command, admin *client.Client, outsider *http.Client, all []trust.Federation) ([]target.Finding, error) {
+	f := all[0] // they have one issuer
+	if !strings.HasPrefix(f.Issuer, "https://") {
+		return []target.Finding{{Severity: target.Problem, Message: fmt.Sprintf("outsiders cannot read our documents: %s is not https, and nobody fetches keys from there", f.Issuer),
+			Fix: "give the server an https url, or publish the documents at one: issuer.url in daypass.yaml, daypass issuer publish"}}, nil
+	}
 	var own trust.Published
 	var err error
 	if own.Configuration, err = admin.IssuerDocument(c.Context(), issuer.ConfigurationPath); err != nil {
@@ -173,18 +229,43 @@ func (a *app) published(c *cobra.Command, admin *client.Client, outsider *http.C
 		return []target.Finding{{Severity: target.Problem, Message: "outsiders cannot read our documents: " + err.Error(),
 			Fix: "make the issuer's URL reachable, or publish the documents there: daypass issuer publish"}}, nil
 	}
-	return f.Compare(outside, own), nil
+	found, err := clocks(c, a.now, admin, outside)
+	for _, f := range all {
+		for _, one := range f.Compare(outside, own) {
+			if !slices.Contains(found, one) {
+				found = append(found, one)
+			}
+		}
+	}
+	return found, err
 }
 
-// tried has the server try the role's target: what a kind of target finds out by exchanging a token, it finds there.
-func tried(c *cobra.Command, admin *client.Client, name string) []target.Finding {
-	check, err := admin.CheckTarget(c.Context(), name)
+// clocks compares the server's clock with this machine's and with that of who publishes the documents.
+func clocks(c *cobra.Command, now func() time.Time, admin *client.Client, outside trust.Published) ([]target.Finding, error) {
+	read := now()
+	status, err := admin.Status(c.Context())
 	if err != nil {
-		return []target.Finding{{Severity: target.Note, Message: fmt.Sprintf("target %s was not tried: %v", quote(name), err)}}
+		return nil, err
+	}
+	found := trust.Clocks(status.Now.Time, now(), "this machine's")
+	if !outside.Date.IsZero() {
+		found = append(found, trust.Clocks(status.Now.Time, outside.Date.Add(now().Sub(read)), "that of whoever publishes the documents")...)
+	}
+	return found, nil
+}
+
+// tried has the server try the target: what a kind of target finds out by exchanging a token, it finds there. Of a role, what
+// is said of others is left out.
+func tried(c *cobra.Command, admin *client.Client, of trustCheck) []target.Finding {
+	check, err := admin.CheckTarget(c.Context(), of.Target)
+	if err != nil {
+		return []target.Finding{{Severity: target.Note, Message: fmt.Sprintf("target %s was not tried: %v", quote(of.Target), err)}}
 	}
 	var found []target.Finding
 	for _, f := range check.Findings {
-		found = append(found, target.Finding{Severity: target.Severity(f.Severity), Message: f.Message, Fix: f.Fix})
+		if of.Role == "" || f.Role == "" || f.Role == of.Role {
+			found = append(found, target.Finding{Severity: target.Severity(f.Severity), Role: f.Role, Message: f.Message, Fix: f.Fix})
+		}
 	}
 	return found
 }
@@ -204,12 +285,20 @@ func (a *app) reportTrust(check trustCheck) error {
 				a.printf("  %s %s\n", faint("fix:"), cleanLines(f.Fix))
 			}
 		}
-		if problems == 0 {
+		switch {
+		case problems > 0:
+		case check.Role != "":
 			a.printf("others can verify tokens of role %s: issuer %s, audience %s, subject %s\n", clean(check.Role), clean(check.Issuer), clean(check.Audience), clean(check.Subject))
+		default:
+			a.printf("others can verify tokens of target %s (roles %s): issuer %s\n", clean(check.Target), clean(strings.Join(check.Roles, ", ")), clean(check.Issuer))
 		}
 	})
 	if err == nil && problems > 0 {
-		return fmt.Errorf("trust in role %s has %s", quote(check.Role), count(problems, "problem"))
+		what := "role " + quote(check.Role)
+		if check.Role == "" {
+			what = "target " + quote(check.Target)
+		}
+		return fmt.Errorf("trust in %s has %s", what, count(problems, "problem"))
 	}
 	return err
 }

@@ -74,7 +74,7 @@ func (c *call) checkTarget(none) (api.TargetCheck, error) {
 		return out, fault.Wrap(fault.TargetUnavailable, op, "the target could not be checked; the server's log has the reason under this request ID", err)
 	}
 	for _, f := range found {
-		out.Findings = append(out.Findings, api.Finding{Severity: string(f.Severity), Message: f.Message, Fix: f.Fix})
+		out.Findings = append(out.Findings, api.Finding{Severity: string(f.Severity), Role: f.Role, Message: f.Message, Fix: f.Fix})
 	}
 	return out, nil
 }

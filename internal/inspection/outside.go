@@ -51,6 +51,28 @@ func FederationOf(files map[string]string, role, url, algorithm string) (trust.F
 	}
 }
 
+// RolesAt are the roles of a target, sorted; of a role's name it is that role alone.
+func RolesAt(files map[string]string, name string) ([]string, error) {
+	cfg, err := access.Parse(files, kind.All(kind.Allowed{}).Access())
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := cfg.Targets[name]; !ok || cfg.Roles[name].Name != "" {
+		return []string{name}, nil
+	}
+	var roles []string
+	for role, r := range cfg.Roles {
+		if r.Target == name {
+			roles = append(roles, role)
+		}
+	}
+	if roles == nil {
+		return nil, fmt.Errorf("target %q has no roles", name)
+	}
+	slices.Sort(roles)
+	return roles, nil
+}
+
 // ofGoogle fills in what Google has to trust for a role: the role's own tokens, or where it makes an account per lease, those
 // of its target.
 func ofGoogle(f *trust.Federation, role access.Role, of access.Target) error {
@@ -145,36 +167,38 @@ func LookFromOutside(ctx context.Context, client *http.Client, url string) (trus
 	}
 	own.Timeout = 20 * time.Second
 	var err error
-	if p.Configuration, err = document(ctx, &own, url+issuer.ConfigurationPath); err != nil {
+	if p.Configuration, p.Date, err = document(ctx, &own, url+issuer.ConfigurationPath); err != nil {
 		return p, err
 	}
 	keys, err := trust.KeysURL(p.Configuration, url)
 	if err != nil {
 		return p, err
 	}
-	p.Keys, err = document(ctx, &own, keys)
+	p.Keys, _, err = document(ctx, &own, keys)
 	return p, err
 }
 
-func document(ctx context.Context, client *http.Client, url string) ([]byte, error) {
+// document reads one, with the clock of who gave it, if he told.
+func document(ctx context.Context, client *http.Client, url string) (body []byte, date time.Time, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return nil, fmt.Errorf("read %q: %w", url, err)
+		return nil, date, fmt.Errorf("read %q: %w", url, err)
 	}
 	answer, err := client.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("read %q: %w", url, err)
+		return nil, date, fmt.Errorf("read %q: %w", url, err)
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %d", url, answer.StatusCode)
+		return nil, date, fmt.Errorf("%s answers %d", url, answer.StatusCode)
 	}
-	body, err := io.ReadAll(io.LimitReader(answer.Body, maxDocument+1))
+	date, _ = http.ParseTime(answer.Header.Get("Date")) // zero where it says none
+	body, err = io.ReadAll(io.LimitReader(answer.Body, maxDocument+1))
 	if err == nil && len(body) > maxDocument {
 		err = fmt.Errorf("more than %d bytes", maxDocument)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read %q: %w", url, err)
+		return nil, date, fmt.Errorf("read %q: %w", url, err)
 	}
-	return body, nil
+	return body, date, nil
 }

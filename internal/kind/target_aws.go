@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/issuer"
@@ -37,7 +35,7 @@ func openAWS(_ context.Context, order TargetOrder) (OpenTarget, error) {
 			held, err := order.Lease(ctx, lease)
 			return aws.Held(held), err
 		},
-		Roles: func(ctx context.Context) ([]string, error) { return awsRoles(order.Roles(ctx)) },
+		Roles: func(ctx context.Context) (map[string]string, error) { return awsRoles(order.Roles(ctx)) },
 		Now:   order.Now,
 		Log:   order.Log.With("target", order.Config.Name),
 	}
@@ -53,17 +51,17 @@ func openAWS(_ context.Context, order TargetOrder) (OpenTarget, error) {
 	return OpenTarget{Target: t}, err
 }
 
-// awsRoles are the roles at AWS that roles of ours name, each once.
-func awsRoles(rights map[string]json.RawMessage, err error) ([]string, error) {
-	arns := map[string]bool{}
+// awsRoles are the roles of ours that name a role at AWS, with its ARN.
+func awsRoles(rights map[string]json.RawMessage, err error) (map[string]string, error) {
+	arns := map[string]string{}
 	for name, text := range rights {
 		var r aws.Rights
 		if err := json.Unmarshal(text, &r); err != nil {
 			return nil, fmt.Errorf("read the rights of role %q: %w", name, err)
 		}
 		if r.RoleARN != "" {
-			arns[r.RoleARN] = true
+			arns[name] = r.RoleARN
 		}
 	}
-	return slices.Sorted(maps.Keys(arns)), err
+	return arns, err
 }

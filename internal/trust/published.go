@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -14,9 +15,31 @@ import (
 
 // Published are the two documents by which others verify an issuer's tokens.
 type Published struct {
-	Configuration []byte // the discovery document
-	Keys          []byte // the key set
+	Configuration []byte    // the discovery document
+	Keys          []byte    // the key set
+	Date          time.Time // the clock of who published them; zero where he does not tell
 }
+
+// Clocks says what is wrong with the clock of the server that signs, beside that of another, which is called by a name.
+func Clocks(server, other time.Time, name string) []target.Finding {
+	ahead := server.Sub(other).Round(time.Second)
+	how := "ahead of"
+	if ahead < 0 {
+		ahead, how = -ahead, "behind"
+	}
+	if ahead <= clockRoom {
+		return nil
+	}
+	f := target.Finding{Severity: target.Warning, Message: fmt.Sprintf("the clock of the server that signs is %s %s %s: tokens of the future are refused, and those of the past end early", ahead, how, name),
+		Fix: "set both by NTP"}
+	if ahead > most {
+		f.Severity = target.Problem
+	}
+	return []target.Finding{f}
+}
+
+// How far clocks may be apart before it matters, and before a cloud refuses what is signed now.
+const clockRoom, most = 30 * time.Second, 5 * time.Minute
 
 // discovery is what verifiers need of the discovery document.
 type discovery struct {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -74,6 +75,25 @@ func TestWhatOutsidersReadIsComparedWithWhatTheServerPublishes(t *testing.T) {
 		}
 		if c.want == "" && text != "" || !strings.Contains(text, c.want) {
 			t.Errorf("%s: found %q, want %q", name, text, c.want)
+		}
+	}
+}
+
+func TestAClockThatIsWrongIsToldBeforeACloudRefusesWhatItSigns(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for ahead, want := range map[time.Duration]string{
+		0: "", 30 * time.Second: "", -30 * time.Second: "",
+		31 * time.Second:  "warning: the clock of the server that signs is 31s ahead of the cloud's",
+		-2 * time.Minute:  "warning: the clock of the server that signs is 2m0s behind the cloud's",
+		10 * time.Minute:  "problem: the clock of the server that signs is 10m0s ahead of the cloud's",
+		-10 * time.Minute: "problem: the clock of the server that signs is 10m0s behind the cloud's",
+	} {
+		got := ""
+		for _, f := range trust.Clocks(now.Add(ahead), now, "the cloud's") {
+			got += string(f.Severity) + ": " + f.Message
+		}
+		if !strings.HasPrefix(got, want) || (want == "") != (got == "") {
+			t.Errorf("%s: got %q, want %q", ahead, got, want)
 		}
 	}
 }

@@ -70,8 +70,8 @@ type Config struct {
 	Client   Client
 	Sign     func(context.Context, Token) (secret.Text, error)
 	Lease    func(ctx context.Context, lease string) (Held, error)
-	// Roles lists the ARNs of the roles that sessions of this target may be of; nil where nobody knows.
-	Roles     func(context.Context) ([]string, error)
+	// Roles gives the roles of ours that are sessions of this target, each with the ARN of the role at AWS; nil where nobody knows.
+	Roles     func(context.Context) (map[string]string, error)
 	Now       func() time.Time
 	Transport http.RoundTripper // nil: the usual one
 	Log       *slog.Logger      // nil: nothing is logged

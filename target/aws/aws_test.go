@@ -153,7 +153,7 @@ func TestADenyEndsOneSession(t *testing.T) {
 	cfg := a.config(a.settings(a.moto.Address(), false))
 	now := time.Now()
 	cfg.Now = func() time.Time { return now }
-	cfg.Roles = func(context.Context) ([]string, error) { return []string{a.arn("app")}, nil }
+	cfg.Roles = func(context.Context) (map[string]string, error) { return map[string]string{"app": a.arn("app")}, nil }
 	opened, err := aws.NewSessions(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -345,7 +345,7 @@ func TestCheckSaysWhatTheManagingRoleLacks(t *testing.T) {
 		t.Errorf("one that may only list: %s", got)
 	}
 	cfg := a.config(a.settings(a.moto.Address(), false))
-	cfg.Roles = func(context.Context) ([]string, error) { return []string{a.arn("app")}, nil }
+	cfg.Roles = func(context.Context) (map[string]string, error) { return map[string]string{"app": a.arn("app")}, nil }
 	s, err := aws.NewSessions(cfg)
 	if err != nil {
 		t.Fatal(err)

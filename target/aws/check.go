@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 
@@ -16,29 +17,49 @@ import (
 // howto says what to apply.
 const howto = "docs/howto/aws-target.md has the policies to apply"
 
-// Check tries what ending sessions takes, on each role, and changes nothing: it deletes a deny that does not exist.
+// Check takes each role by a token as workloads have it, for a session that may do nothing, and tries what ending sessions
+// takes. It changes nothing: it deletes a deny that does not exist.
 func (s *Sessions) Check(ctx context.Context) ([]target.Finding, error) {
-	if s.iam == nil {
-		return []target.Finding{{
-			Severity: target.Note, Message: "sessions cannot be ended early: they are waited out, 15 minutes at least",
-			Fix: "give the target manage: {role_arn: …}; " + howto,
-		}}, nil
-	}
-	var found []target.Finding
-	if s.cfg.Roles == nil {
-		return found, nil
-	}
-	arns, err := s.cfg.Roles(ctx)
+	found, err := s.check(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("check %s: %w", s.title(), err)
 	}
-	for _, arn := range arns {
+	return found, nil
+}
+
+func (s *Sessions) check(ctx context.Context) (found []target.Finding, err error) {
+	var roles map[string]string
+	if s.cfg.Roles != nil {
+		if roles, err = s.cfg.Roles(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, role := range slices.Sorted(maps.Keys(roles)) {
+		refused, err := s.try(ctx, role, roles[role])
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, refused...)
+	}
+	if s.iam == nil {
+		return append(found, target.Finding{
+			Severity: target.Note, Message: "sessions cannot be ended early: they are waited out, 15 minutes at least",
+			Fix: "give the target manage: {role_arn: …}; " + howto,
+		}), nil
+	}
+	ending, err := s.checkEnding(ctx, arns(roles))
+	return append(found, ending...), err
+}
+
+// checkEnding tries what ending the sessions of roles takes.
+func (s *Sessions) checkEnding(ctx context.Context, roles []string) (found []target.Finding, err error) {
+	for _, arn := range roles {
 		name, err := roleName(arn)
 		if err == nil {
 			_, err = s.iam.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: &name, PolicyName: sdk.String(s.prefix() + "check")})
 		}
 		if err = absent(err); said(err) == "" && err != nil {
-			return nil, fmt.Errorf("check %s: %w", s.title(), err)
+			return nil, err
 		}
 		if err != nil {
 			found = append(found, target.Finding{Severity: target.Problem, Message: "sessions of " + arn + " cannot be ended early: " + err.Error(), Fix: howto})

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -108,7 +110,7 @@ func (s *Sessions) Clean(ctx context.Context) (target.Residue, error) {
 		return left, fmt.Errorf("clean %s: %w", s.title(), err)
 	}
 	var errs []error
-	for _, role := range roles {
+	for _, role := range arns(roles) {
 		name, err := roleName(role)
 		if err == nil {
 			_, err = s.prune(ctx, name)
@@ -119,6 +121,11 @@ func (s *Sessions) Clean(ctx context.Context) (target.Residue, error) {
 		return left, fmt.Errorf("clean %s: %w", s.title(), err)
 	}
 	return left, nil
+}
+
+// arns are the roles at AWS, each once.
+func arns(roles map[string]string) []string {
+	return slices.Compact(slices.Sorted(maps.Values(roles)))
 }
 
 // prune deletes the denies on a role whose time is over, and counts those that stay.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -179,5 +180,64 @@ func tampered(sign func(context.Context, aws.Token) (secret.Text, error)) func(c
 			b[at] = 'A'
 		}
 		return secret.New(string(b)), nil
+	}
+}
+
+// TestACheckTakesEachRoleForNothing asks a real STS, with tokens as workloads have them.
+func TestACheckTakesEachRoleForNothing(t *testing.T) {
+	t.Parallel()
+	s, stranger := newShop(t), newIssuer(t)
+	for name, c := range map[string]struct {
+		change func(*aws.Config)
+		want   []string
+	}{
+		"what it trusts": {func(*aws.Config) {}, nil},
+		"another audience": {func(c *aws.Config) { c.Settings.Audience = "elsewhere" },
+			[]string{`problem: a token of role "read-orders" (issuer ` + s.issuer.URL() + ", audience elsewhere, subject role:read-orders) does not take " + s.minio.RoleARN, "its audience is not the one that the other side takes"}},
+		"another issuer": {func(c *aws.Config) { c.Sign = (&rig{issuer: stranger}).sign }, []string{"the other side does not find the key that signed it. AWS says InvalidParameterValue: No public key found", "daypass trust check read-orders"}},
+		"a role that there is not": {func(c *aws.Config) {
+			c.Roles = func(context.Context) (map[string]string, error) {
+				return map[string]string{"read-orders": "arn:minio:iam:::role/nobody"}, nil
+			}
+		}, []string{"does not take arn:minio:iam:::role/nobody: there is no such role"}},
+	} {
+		cfg := s.config(aws.Settings{STS: s.minio.URL, TokenLife: true})
+		cfg.Roles = func(context.Context) (map[string]string, error) {
+			return map[string]string{"read-orders": s.minio.RoleARN}, nil
+		}
+		c.change(&cfg)
+		opened, err := aws.NewSessions(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := opened.Check(t.Context())
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		all := ""
+		for _, f := range found {
+			if f.Severity != target.Note {
+				all += fmt.Sprintf("%s: %s (%s)\n", f.Severity, f.Message, f.Fix)
+			}
+		}
+		for _, want := range c.want {
+			if !strings.Contains(all, want) {
+				t.Errorf("%s: found %s, want %s", name, all, want)
+			}
+		}
+		if c.want == nil && all != "" {
+			t.Errorf("%s: found %s", name, all)
+		}
+	}
+	gone := s.config(aws.Settings{STS: "http://127.0.0.1:1", TokenLife: true})
+	gone.Roles = func(context.Context) (map[string]string, error) {
+		return map[string]string{"read-orders": s.minio.RoleARN}, nil
+	}
+	opened, err := aws.NewSessions(gone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found, err := opened.Check(t.Context()); err == nil {
+		t.Errorf("an STS that does not answer was checked: %v", found)
 	}
 }
