@@ -43,16 +43,6 @@ when { principal.claims.repository_owner == "acme" };
 // token (ES256) and a receipt out. It has two floors: one verification and one signature, with nothing else, and one
 // durable write, shared by all that wait for one.
 func tokens(ctx context.Context, s settings) (err error) {
-	p, err := onFile(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, p.close()) }()
-	files := maps.Clone(p.site.Access)
-	files["signed.yaml"], files["signed.cedar"] = signedFile, signedPolicy
-	if _, err := p.admin.ApplyAccess(ctx, files, ""); err != nil {
-		return err
-	}
 	bound, err := cryptography()
 	if err != nil {
 		return err
@@ -62,9 +52,27 @@ func tokens(ctx context.Context, s settings) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, disk.close()) }()
-	fmt.Printf("\n## Tokens of our own (RS256 in, ES256 out, SQLite)\n\n" +
-		"| callers | one verify, one sign /s | durable writes /s | Daypass /s | of the first | of the second | p50 | p99 | broker CPU | load's CPU | its share |\n" +
-		"|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	fmt.Printf("\n## Tokens of our own (RS256 in, ES256 out)\n\n" +
+		"| store | callers | one verify, one sign /s | durable writes /s | Daypass /s | of the first | of the second | p50 | p99 | broker CPU | load's CPU | its share | resident |\n" +
+		"|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	for _, open := range []func(context.Context) (*place, error){onFile, func(ctx context.Context) (*place, error) { return onPostgres(ctx, 1) }} {
+		p, err := open(ctx)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(tokensAt(ctx, s, p, bound, disk), p.close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func tokensAt(ctx context.Context, s settings, p *place, bound func() error, disk *disk) error {
+	files := maps.Clone(p.site.Access)
+	files["signed.yaml"], files["signed.cedar"] = signedFile, signedPolicy
+	if _, err := p.admin.ApplyAccess(ctx, files, ""); err != nil {
+		return err
+	}
 	for _, callers := range []int{1, 16, 64} {
 		if err := tokensBy(ctx, s, p, callers, bound, disk); err != nil {
 			return err
@@ -95,10 +103,22 @@ func tokensBy(ctx context.Context, s settings, p *place, callers int, bound func
 	per := func(d time.Duration) string {
 		return fmt.Sprintf("%.2f ms", float64(d.Microseconds())/1000/float64(len(got.laps)))
 	}
-	fmt.Printf("| %d | %.0f | %.0f | %.0f | %.2f | %.2f | %s | %s | %s | %s | %.0f %% |\n", callers, crypto.rate(), writes.rate(), got.rate(),
+	memory, err := resident(p.brokerPID())
+	if err != nil {
+		return err
+	}
+	fmt.Printf("| %s | %d | %.0f | %.0f | %.0f | %.2f | %.2f | %s | %s | %s | %s | %.0f %% | %d MiB |\n", p.name, callers, crypto.rate(), writes.rate(), got.rate(),
 		got.rate()/crypto.rate(), got.rate()/writes.rate(), ms(got.quantile(0.5)), ms(got.quantile(0.99)), per(broker), per(ours),
-		100*ours.Seconds()/(ours+broker).Seconds())
+		100*ours.Seconds()/(ours+broker).Seconds(), memory>>20)
 	return nil
+}
+
+// brokerPID is the first of its servers.
+func (p *place) brokerPID() int {
+	if p.rig != nil {
+		return p.rig.BrokerPID()
+	}
+	return p.fleet.Replicas[0].PID()
 }
 
 // posts is the work of acquiring a role by plain requests, each caller with a token of its own: a client would exchange
