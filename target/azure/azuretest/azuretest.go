@@ -13,6 +13,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -287,7 +288,7 @@ func (c *Cloud) handle(pattern string, serve func(r *http.Request, body map[stri
 		w.Header().Set("Content-Type", "application/json")
 		out, err := serve(r, body)
 		if err != nil {
-			refused, ok := err.(refusal)
+			refused, ok := errors.AsType[refusal](err)
 			if !ok {
 				refused = refusal{http.StatusBadRequest, "Request_BadRequest", err.Error()}
 			}

@@ -60,7 +60,7 @@ func Cross(t *testing.T, open func(*testing.T) World) {
 		if err != nil || w.Opens(got) {
 			t.Fatalf("revoke: %v", err)
 		}
-		w.clean(t, ctx)
+		w.clean(ctx, t)
 	})
 	for n := 1; n <= grants; n++ {
 		for _, fault := range All() {
@@ -95,7 +95,7 @@ func (w World) crossGrant(t *testing.T, n int, fault Fault) {
 	case errors.Is(err, target.ErrNotDone) && len(w.Left()) > 0:
 		t.Errorf("nothing was done, it says, and there is %v", w.Left())
 	}
-	w.ended(t, ctx, g.Lease, got)
+	w.ended(ctx, t, g.Lease, got)
 }
 
 // killGrant ends the process at one request of a grant.
@@ -114,7 +114,7 @@ func (w World) killGrant(t *testing.T, n int, after bool) {
 	}
 	got, _ := w.Open().Grant(dying, g)
 	w.Faults.Strike(0, 0, "")
-	w.ended(t, ctx, g.Lease, got)
+	w.ended(ctx, t, g.Lease, got)
 }
 
 func (w World) crossRevoke(t *testing.T, n int, fault Fault) {
@@ -132,7 +132,7 @@ func (w World) crossRevoke(t *testing.T, n int, fault Fault) {
 	if err == nil && w.Opens(got) {
 		t.Error("revoked, and the credential opens")
 	}
-	w.ended(t, ctx, g.Lease, got)
+	w.ended(ctx, t, g.Lease, got)
 }
 
 func (w World) killRevoke(t *testing.T, n int, after bool) {
@@ -154,11 +154,11 @@ func (w World) killRevoke(t *testing.T, n int, after bool) {
 	}
 	_ = w.Open().Revoke(dying, g.Lease) // it was killed
 	w.Faults.Strike(0, 0, "")
-	w.ended(t, ctx, g.Lease, got)
+	w.ended(ctx, t, g.Lease, got)
 }
 
 // ended has the next broker end a lease, and looks at what is left.
-func (w World) ended(t *testing.T, ctx context.Context, lease string, got target.Credential) {
+func (w World) ended(ctx context.Context, t *testing.T, lease string, got target.Credential) {
 	t.Helper()
 	if err := w.Open().Revoke(ctx, lease); err != nil {
 		t.Fatalf("revoke by the successor: %v", err)
@@ -169,11 +169,11 @@ func (w World) ended(t *testing.T, ctx context.Context, lease string, got target
 	if err := w.Open().Revoke(ctx, lease); err != nil {
 		t.Errorf("revoke again: %v", err)
 	}
-	w.clean(t, ctx)
+	w.clean(ctx, t)
 }
 
 // clean holds that nothing is left, also of tombs when they are old.
-func (w World) clean(t *testing.T, ctx context.Context) {
+func (w World) clean(ctx context.Context, t *testing.T) {
 	t.Helper()
 	at := w.Open()
 	for lease, err := range at.(target.Lister).Leases(ctx) {

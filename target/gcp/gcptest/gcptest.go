@@ -11,6 +11,7 @@ package gcptest
 import (
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -269,7 +270,7 @@ func (c *Cloud) handle(pattern string, serve func(r *http.Request, body map[stri
 		w.Header().Set("Content-Type", "application/json")
 		out, err := serve(r, body)
 		if err != nil {
-			refused, ok := err.(refusal)
+			refused, ok := errors.AsType[refusal](err)
 			if !ok {
 				refused = refusal{http.StatusBadRequest, "INVALID_ARGUMENT", err.Error()}
 			}
