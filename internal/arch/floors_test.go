@@ -90,6 +90,7 @@ const floors = `
 5 internal/review           decides live leases again, and ends those that fall
 
 6 internal/feed             reads the sources of posture that have a URL
+6 internal/broker/brokertest a front desk for tests: the broker and the rooms beside it, over a real store
 6 internal/httpapi          HTTP edge: decode, call, problem details
 
 7 internal/server           composition: builds everything from a configuration

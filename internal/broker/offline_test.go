@@ -8,10 +8,9 @@ import (
 	"testing"
 
 	"github.com/daypass/daypass/internal/broker"
+	"github.com/daypass/daypass/internal/broker/brokertest"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/lease"
-	"github.com/daypass/daypass/internal/revoker"
-	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/ledger"
 	"github.com/daypass/daypass/secret"
 	"github.com/daypass/daypass/target"
@@ -36,98 +35,90 @@ func (p *press) Grant(_ context.Context, g target.Grant) (target.Credential, err
 func (p *press) Revoke(context.Context, string) error { return nil }
 
 // startPress is a desk whose target calls nobody.
-func startPress(t *testing.T, during func(d *desk, leaseID string) error) (*desk, *press) {
-	d := start(t, options{})
+func startPress(t *testing.T, during func(d *brokertest.Desk, leaseID string) error) (*brokertest.Desk, *press) {
+	d := brokertest.Start(t, brokertest.Options{})
 	p := &press{during: func(leaseID string) error { return during(d, leaseID) }}
-	d.member = revoker.NewMember("vault", "memory", p)
-	d.fleet.Put(d.member)
+	d.Aim(p)
 	return d, p
 }
 
 // events are those of the ledger that are about leases, in order.
-func (d *desk) events() (all []string) {
-	d.t.Helper()
-	must(d.t, d.store.View(d.t.Context(), func(tx *store.Tx) error {
-		leaves, err := tx.Leaves(0, 1000)
-		for _, leaf := range leaves {
-			entry, err := ledger.ParseLeaf(leaf)
-			must(d.t, err)
-			if entry.Lease != "" {
-				all = append(all, string(entry.Event))
-			}
+func events(d *brokertest.Desk) (all []string) {
+	for _, entry := range d.Entries() {
+		if entry.Lease != "" {
+			all = append(all, string(entry.Event))
 		}
-		return err
-	}))
+	}
 	return all
 }
 
 // DESIGN: durability before the credential is handed over, and all that other leases have on the record.
 func TestACredentialThatNobodyElseKnowsIsOnTheRecordBeforeItIsHandedOver(t *testing.T) {
-	d, _ := startPress(t, func(d *desk, leaseID string) error {
-		if len(d.events()) > 0 {
+	d, _ := startPress(t, func(d *brokertest.Desk, leaseID string) error {
+		if len(events(d)) > 0 {
 			t.Error("there is a record already")
 		}
 		return nil
 	})
-	got := d.acquire("alice", "reader")
-	if l := d.read(got.Lease.ID); l.State != lease.Active || l.Version != got.Lease.Version || l.Revocation != string(target.Bounded) {
+	got := d.Acquired("alice", "reader")
+	if l := d.Stored(got.Lease.ID); l.State != lease.Active || l.Version != got.Lease.Version || l.Revocation != string(target.Bounded) {
 		t.Errorf("on the record the lease is %+v", l)
 	}
-	if events := d.events(); !slices.Equal(events, []string{"lease.pending", "lease.active"}) {
+	if events := events(d); !slices.Equal(events, []string{"lease.pending", "lease.active"}) {
 		t.Errorf("the ledger tells %v", events)
 	}
-	verifier, err := ledger.NewVerifier(d.signerKey())
-	must(t, err)
+	verifier, err := ledger.NewVerifier(d.Store.Signer().VerifierKey())
+	brokertest.Must(t, err)
 	receipt, err := verifier.Receipt(got.Receipt)
-	must(t, err)
+	brokertest.Must(t, err)
 	if entry, err := ledger.ParseLeaf(receipt.Leaf); err != nil || entry.Event != ledger.LeaseActive || entry.Lease != string(got.Lease.ID) {
 		t.Errorf("the receipt is for %+v, %v", entry, err)
 	}
 }
 
 func TestALockThatComesWhileACredentialIsMadeKeepsIt(t *testing.T) {
-	d, p := startPress(t, func(d *desk, _ string) error {
-		_, err := d.Lock(t.Context(), local, broker.LockRequest{Role: "reader", Reason: "incident"})
+	d, p := startPress(t, func(d *brokertest.Desk, _ string) error {
+		_, err := d.Lock(t.Context(), brokertest.Local(), broker.LockRequest{Role: "reader", Reason: "incident"})
 		return err
 	})
-	got, err := d.Acquire(t.Context(), ask("alice", "reader"))
+	got, err := d.Acquire(t.Context(), brokertest.Ask("alice", "reader"))
 	if !fault.Is(err, fault.Denied) || len(got.Credential.Secrets) > 0 {
 		t.Errorf("got %v and %v", got, err)
 	}
-	if len(p.made) != 1 || len(d.live()) != 0 {
-		t.Errorf("%d credentials were made, and %d leases live", len(p.made), len(d.live()))
+	if len(p.made) != 1 || len(d.Live()) != 0 {
+		t.Errorf("%d credentials were made, and %d leases live", len(p.made), len(d.Live()))
 	}
 }
 
 func TestARevisionThatComesWhileACredentialIsMadeDecides(t *testing.T) {
 	changed := false
-	d, p := startPress(t, func(d *desk, _ string) error {
+	d, p := startPress(t, func(d *brokertest.Desk, _ string) error {
 		if changed {
 			return nil
 		}
 		changed = true
-		wider := configuration()
+		wider := brokertest.Configuration()
 		wider["more.cedar"] = `forbid (principal, action, resource == Role::"writer");`
-		_, err := d.Apply(t.Context(), local, wider, "")
+		_, err := d.Apply(t.Context(), brokertest.Local(), wider, "")
 		return err
 	})
-	got := d.acquire("alice", "reader")
+	got := d.Acquired("alice", "reader")
 	if len(p.made) != 2 || p.made[1] != string(got.Lease.ID) || got.Credential.Secrets["token"].Reveal() != p.made[1] {
 		t.Errorf("of %v the caller has %s", p.made, got.Lease.ID)
 	}
-	if events := d.events(); len(events) != 2 {
+	if events := events(d); len(events) != 2 {
 		t.Errorf("the ledger tells %v", events)
 	}
 }
 
 // Every decision is on the record, also where nothing came of it.
 func TestACredentialThatCannotBeMadeLeavesARecord(t *testing.T) {
-	d, _ := startPress(t, func(*desk, string) error { return errors.New("no paper") })
-	if _, err := d.Acquire(t.Context(), ask("alice", "reader")); !fault.Is(err, fault.TargetUnavailable) {
+	d, _ := startPress(t, func(*brokertest.Desk, string) error { return errors.New("no paper") })
+	if _, err := d.Acquire(t.Context(), brokertest.Ask("alice", "reader")); !fault.Is(err, fault.TargetUnavailable) {
 		t.Errorf("got %v", err)
 	}
-	d.await("the lease to be revoked", func() bool { return len(d.live()) == 0 })
-	if told := strings.Join(d.events(), " "); !strings.HasPrefix(told, "lease.pending lease.revoking") {
+	d.Await("the lease to be revoked", func() bool { return len(d.Live()) == 0 })
+	if told := strings.Join(events(d), " "); !strings.HasPrefix(told, "lease.pending lease.revoking") {
 		t.Errorf("the ledger tells %s", told)
 	}
 }

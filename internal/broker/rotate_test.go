@@ -7,93 +7,87 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/internal/admission"
+	"github.com/daypass/daypass/internal/broker/brokertest"
 	"github.com/daypass/daypass/internal/fault"
-	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/internal/store/storetest"
 	"github.com/daypass/daypass/ledger"
 )
 
-// newKey makes keys that nobody seals: these tests start no store again after a rotation.
-func newKey(origin string) (store.Rotation, error) {
-	signer, _, err := ledger.GenerateSigner(origin)
-	return store.Rotation{Signer: signer, Name: "ledger-key", Sealed: []byte("sealed")}, err
-}
-
-func (d *desk) verifies(key string, receipts ...string) ledger.Report {
-	d.t.Helper()
+func verifies(t *testing.T, d *brokertest.Desk, key string, receipts ...string) ledger.Report {
+	t.Helper()
 	var export bytes.Buffer
-	must(d.t, storetest.Export(d.t.Context(), d.store, &export))
+	brokertest.Must(t, storetest.Export(t.Context(), d.Store, &export))
 	report, err := ledger.VerifyExport(&export, []string{key}, receipts, time.Time{})
-	must(d.t, err)
+	brokertest.Must(t, err)
 	return report
 }
 
 // signer is the key that signed a receipt.
-func (d *desk) signer(receipt string, keys ...string) string {
-	d.t.Helper()
+func signer(t *testing.T, receipt string, keys ...string) string {
+	t.Helper()
 	for _, key := range keys {
 		v, err := ledger.NewVerifier(key)
-		must(d.t, err)
+		brokertest.Must(t, err)
 		if _, err := v.Receipt(receipt); err == nil {
 			return key
 		}
 	}
-	d.t.Errorf("none of the keys signed the receipt")
+	t.Errorf("none of the keys signed the receipt")
 	return ""
 }
 
 func TestReceiptsFollowARotationAtOnce(t *testing.T) {
-	d := start(t, options{})
-	first := d.signerKey()
-	before := d.acquire("alice", "reader").Receipt
-	done, err := d.RotateKey(t.Context(), local)
-	must(t, err)
-	if done.Key == first || done.Key != d.signerKey() {
-		t.Errorf("rotated from %s to %s, and %s signs", first, done.Key, d.signerKey())
+	d := brokertest.Start(t, brokertest.Options{})
+	first := d.Store.Signer().VerifierKey()
+	before := d.Acquired("alice", "reader").Receipt
+	done, err := d.RotateKey(t.Context(), brokertest.Local())
+	brokertest.Must(t, err)
+	if done.Key == first || done.Key != d.Store.Signer().VerifierKey() {
+		t.Errorf("rotated from %s to %s, and %s signs", first, done.Key, d.Store.Signer().VerifierKey())
 	}
-	after := d.acquire("alice", "reader").Receipt
-	if by := d.signer(after, first, done.Key); by != done.Key {
+	after := d.Acquired("alice", "reader").Receipt
+	if by := signer(t, after, first, done.Key); by != done.Key {
 		t.Errorf("%s signed the receipt", by)
 	}
-	if report := d.verifies(first, before, after); report.Held != 2 || len(report.Rotations) != 1 || report.Rotations[0].Size <= done.Entry {
+	if report := verifies(t, d, first, before, after); report.Held != 2 || len(report.Rotations) != 1 || report.Rotations[0].Size <= done.Entry {
 		t.Errorf("from the first key: %+v", report)
 	}
-	d.verifies(done.Key, after)
+	verifies(t, d, done.Key, after)
 }
 
 func TestWhoMayNotRotateTheKey(t *testing.T) {
-	d := start(t, options{})
-	before := d.signerKey()
-	lease := d.acquire("alice", "reader")
+	d := brokertest.Start(t, brokertest.Options{})
+	before := d.Store.Signer().VerifierKey()
+	lease := d.Acquired("alice", "reader")
 	for name, c := range map[string]struct {
 		who  admission.Caller
 		kind fault.Kind
 	}{
-		"a workload":      {as("alice"), fault.Denied},
-		"a lease token":   {admission.Caller{Evidence: shown(lease.Token), Origin: origin}, fault.Denied},
-		"nobody":          {as("nobody"), fault.Unauthenticated},
-		"an empty caller": {admission.Caller{Origin: origin}, fault.Unauthenticated},
+		"a workload":      {brokertest.As("alice"), fault.Denied},
+		"a lease token":   {brokertest.Holding(lease.Token), fault.Denied},
+		"nobody":          {brokertest.As("nobody"), fault.Unauthenticated},
+		"an empty caller": {admission.Caller{Origin: brokertest.Origin()}, fault.Unauthenticated},
 	} {
 		_, err := d.RotateKey(t.Context(), c.who)
-		check(t, name, err, c.kind)
+		brokertest.Check(t, name, err, c.kind)
 	}
-	if d.signerKey() != before {
+	if d.Store.Signer().VerifierKey() != before {
 		t.Error("the key was rotated")
 	}
-	if _, err := d.RotateKey(t.Context(), as("operator")); err != nil {
+	if _, err := d.RotateKey(t.Context(), brokertest.As("operator")); err != nil {
 		t.Errorf("an administrator who may configure: %v", err)
 	}
 }
 
 // Whoever acquires while keys change gets a receipt of a key that was the ledger's.
 func TestAcquisitionsDuringRotationsHaveReceiptsThatVerify(t *testing.T) {
-	d := start(t, options{})
-	first := d.signerKey()
+	d := brokertest.Start(t, brokertest.Options{})
+	first := d.Store.Signer().VerifierKey()
 	var wg sync.WaitGroup
 	receipts := make([]string, 24)
 	for i := range receipts {
 		wg.Go(func() {
-			got, err := d.Acquire(t.Context(), ask([]string{"alice", "bob"}[i%2], "reader"))
+			got, err := d.Acquire(t.Context(), brokertest.Ask([]string{"alice", "bob"}[i%2], "reader"))
 			if err != nil {
 				t.Errorf("acquire: %v", err)
 			}
@@ -102,13 +96,13 @@ func TestAcquisitionsDuringRotationsHaveReceiptsThatVerify(t *testing.T) {
 	}
 	rotations := 0
 	for range 6 {
-		if _, err := d.RotateKey(t.Context(), local); err != nil {
+		if _, err := d.RotateKey(t.Context(), brokertest.Local()); err != nil {
 			t.Errorf("rotate: %v", err)
 		}
 		rotations++
 	}
 	wg.Wait()
-	if report := d.verifies(first, receipts...); report.Held != len(receipts) || len(report.Rotations) != rotations {
+	if report := verifies(t, d, first, receipts...); report.Held != len(receipts) || len(report.Rotations) != rotations {
 		t.Errorf("held %d, rotations %d", report.Held, len(report.Rotations))
 	}
 }

@@ -1,10 +1,11 @@
-package broker_test
+package review_test
 
 import (
 	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/daypass/daypass/internal/broker/brokertest"
 	"github.com/daypass/daypass/internal/store"
 )
 
@@ -12,27 +13,27 @@ import (
 // much as before, so that none ends.
 func BenchmarkReview(b *testing.B) {
 	const leases = 3000
-	d := open(b, options{})
+	d := brokertest.Open(b, brokertest.Options{})
 	permit := `permit (principal in Issuer::"ci", action, resource) when { principal.claims.team == "payments" && context has source_ip };`
-	unlimited := conditions(permit)
+	unlimited := brokertest.WithPosture(permit)
 	for name, text := range unlimited {
 		unlimited[name] = strings.Replace(text, "limits: {live: 100, per_principal: 20}\n", "", 1)
 	}
-	_, err := d.Apply(b.Context(), local, unlimited, "")
-	must(b, err)
+	_, err := d.Apply(b.Context(), brokertest.Local(), unlimited, "")
+	brokertest.Must(b, err)
 	for range leases {
-		d.acquire("alice", "reader")
+		d.Acquired("alice", "reader")
 	}
-	d.settled()
+	d.Settled()
 	b.ResetTimer()
 	for i := range b.N {
-		unlimited["policies.cedar"] = conditions(permit)["policies.cedar"] + fmt.Sprintf("// change %d\n", i)
-		_, err := d.Apply(b.Context(), local, unlimited, "")
-		must(b, err)
-		d.settled()
+		unlimited["policies.cedar"] = brokertest.WithPosture(permit)["policies.cedar"] + fmt.Sprintf("// change %d\n", i)
+		_, err := d.Apply(b.Context(), brokertest.Local(), unlimited, "")
+		brokertest.Must(b, err)
+		d.Settled()
 	}
 	b.ReportMetric(float64(b.N*leases)/b.Elapsed().Seconds(), "leases/s")
-	must(b, d.store.View(b.Context(), func(tx *store.Tx) error {
+	brokertest.Must(b, d.Store.View(b.Context(), func(tx *store.Tx) error {
 		if live, err := tx.Live(store.Scope{Role: "reader"}); err != nil || live != leases {
 			b.Errorf("%d leases live: %v", live, err)
 		}
