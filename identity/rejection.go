@@ -20,6 +20,9 @@ func Reject[W ~string](why W, format string, args ...any) error {
 // Error says what is wrong.
 func (r *Rejection[W]) Error() string { return r.detail }
 
+// Reason is why, as text: the label of a metric.
+func (r *Rejection[W]) Reason() string { return string(r.Why) }
+
 // Is makes a rejection an [ErrRejected].
 func (r *Rejection[W]) Is(target error) bool { return target == ErrRejected }
 

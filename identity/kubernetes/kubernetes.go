@@ -100,8 +100,14 @@ func (v *Verifier) review(ctx context.Context, evidence secret.Text, p identity.
 	return nil
 }
 
+// Why is the kind of a rejection that is this verifier's own: a closed list, fit for the label of a metric.
+type Why string
+
+// WhyReview says that the cluster does not take a token, or that it is not as a cluster writes them.
+const WhyReview Why = "review"
+
 func rejected(format string, args ...any) error {
-	return fmt.Errorf("%w: %w", fmt.Errorf(format, args...), identity.ErrRejected)
+	return fmt.Errorf("%w: %w", fmt.Errorf(format, args...), identity.Reject(WhyReview, "the evidence was rejected"))
 }
 
 // errForm says that a token is not as Kubernetes makes them.

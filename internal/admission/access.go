@@ -41,7 +41,7 @@ func (g *Guard) readAccess(ctx context.Context, view *View, evidence Evidence) (
 func (g *Guard) known(view *View, token accesstoken.Token) (identity.Principal, error) {
 	p, trusted := view.Recognise(token.Principal)
 	if !trusted {
-		g.rejected.Inc()
+		g.reject("issuer")
 		return p, ErrIssuerLeft
 	}
 	return p, nil
@@ -64,10 +64,11 @@ func Revocation(token accesstoken.Token) Due {
 
 // Unproven counts and returns a refusal of a token or a proof; other errors stay what they are.
 func (g *Guard) Unproven(op string, err error) error {
-	if _, ok := errors.AsType[*accesstoken.Refusal](err); !ok {
+	refusal, ok := errors.AsType[*accesstoken.Refusal](err)
+	if !ok {
 		return err
 	}
-	g.rejected.Inc()
+	g.reject(reasonOf(refusal))
 	return Unauthenticated(op, err)
 }
 

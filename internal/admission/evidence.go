@@ -46,6 +46,14 @@ type Due struct {
 	of      identity.Principal // the device, if it is one, that must count: see [Guard.enrolled]
 }
 
+// reason is why evidence is counted as rejected that the due does not let pass.
+func (d Due) reason() string {
+	if d.looked {
+		return "revoked"
+	}
+	return "used"
+}
+
 // The kinds of IDs that are used up: words of the store, which must not change.
 const (
 	spentProof  = "dpop"
@@ -82,15 +90,14 @@ func (g *Guard) Verify(ctx context.Context, view *View, evidence Evidence) (p id
 	}
 	switch {
 	case errors.Is(err, identity.ErrRejected):
-		g.rejected.Inc()
-		return p, nil, fault.Wrap(fault.Unauthenticated, op, "the "+what+" was not accepted; the server's log has the reason under this request ID", err)
+		return p, nil, fault.Wrap(fault.Unauthenticated, op, g.notAccepted(what, err), err)
 	case err != nil:
 		refusal := fault.Wrap(fault.IssuerUnavailable, op, "the "+what+"'s issuer gave no keys to judge it by", err)
 		refusal.RetryAfter = issuerRetry
 		return p, nil, refusal
 	}
 	if err := delegation.Check(p.Claims); err != nil {
-		g.rejected.Inc()
+		g.reject("actor")
 		return p, nil, fault.New(fault.Unauthenticated, op, err.Error())
 	}
 	if !evidence.Token.IsZero() { // a handshake proves a certificate's key, and cannot be used again
@@ -105,7 +112,7 @@ func (g *Guard) onceOnly(view *View, p identity.Principal) ([]Due, error) {
 		return nil, nil
 	}
 	if p.TokenID == "" {
-		g.rejected.Inc()
+		g.reject("token-id")
 		return nil, fault.New(fault.Unauthenticated, "verify evidence", "tokens of this issuer are good once (single_use), and this one has no ID (jti, RFC 7519 §4.1.7)")
 	}
 	return []Due{{kind: spentToken + p.IssuerURL, id: p.TokenID, until: later(p.ExpiresAt, g.now()).Add(ClockRoom), durable: true,
@@ -138,7 +145,7 @@ func (g *Guard) Settle(tx *store.Tx, dues []Due) error {
 			return err
 		}
 		if !good {
-			g.rejected.Inc()
+			g.reject(d.reason())
 			return d.refusal
 		}
 	}

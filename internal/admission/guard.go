@@ -76,7 +76,7 @@ type Guard struct {
 	now        func() time.Time
 	log        *slog.Logger
 	denials    *denial.Book
-	rejected   prometheus.Counter
+	rejected   *prometheus.CounterVec
 
 	view      atomic.Pointer[View] // the active revision; replaced whole
 	changing  chan struct{}        // holds one value while a goroutine changes view
@@ -96,12 +96,11 @@ func New(cfg Config) *Guard {
 		conditions: cfg.Conditions,
 		now:        cfg.Now,
 		log:        cfg.Log,
-		rejected: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "daypass_evidence_rejected_total", Help: "Evidence that was not accepted."}),
-		denials:   denial.New(cfg.Store, cfg.Now, cfg.Log),
-		changing:  make(chan struct{}, 1),
-		activated: make(chan struct{}, 1),
-		stopped:   make(chan struct{}),
+		rejected:   newRejected(),
+		denials:    denial.New(cfg.Store, cfg.Now, cfg.Log),
+		changing:   make(chan struct{}, 1),
+		activated:  make(chan struct{}, 1),
+		stopped:    make(chan struct{}),
 	}
 	for _, name := range cfg.Admins {
 		g.admins[name] = true

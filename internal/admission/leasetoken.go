@@ -41,7 +41,7 @@ func (g *Guard) LeaseOfToken(ctx context.Context, token secret.Text) (l store.Le
 		}
 	}
 	if err != nil || subtle.ConstantTimeCompare(l.TokenHash, HashToken(token)) != 1 {
-		g.rejected.Inc()
+		g.reject("lease-token")
 		return store.Lease{}, fault.New(fault.Unauthenticated, "read a lease token", "the lease token is not known here")
 	}
 	return l, nil

@@ -63,7 +63,7 @@ func (g *Guard) MeetParties(ctx context.Context, parties Parties) (x Met, err er
 		return x, err
 	}
 	if p, name := x.Principal, parties.Client; name != "" && name != p.Subject && name != p.Name() || !strings.HasPrefix(p.Subject, parties.Prefix) {
-		g.rejected.Inc()
+		g.reject("client")
 		return x, &PartyError{TheSubject, fault.New(fault.Unauthenticated, "identify the client", "the subject is not the client that the request names (RFC 7521 §4.2)")}
 	}
 	if parties.Actor.IsZero() {
@@ -75,7 +75,7 @@ func (g *Guard) MeetParties(ctx context.Context, parties Parties) (x Met, err er
 		return x, err
 	}
 	if x.Principal, err = accesstoken.Delegate(x.Principal, actor); err != nil {
-		g.rejected.Inc()
+		g.reject("actor")
 		return x, &PartyError{TheActor, fault.New(fault.Unauthenticated, "delegate", err.Error())}
 	}
 	return x, nil

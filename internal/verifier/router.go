@@ -19,6 +19,14 @@ import (
 	"github.com/daypass/daypass/secret"
 )
 
+// why evidence reaches no verifier: words that the verifiers of tokens have too.
+type why string
+
+const (
+	whyMalformed why = "malformed"
+	whyIssuer    why = "issuer"
+)
+
 // router is the verifiers of one view. It sends each piece of evidence to the issuer that it names.
 type router struct {
 	measure   func() func(issuer string, err error)
@@ -59,7 +67,7 @@ func (r *router) choose(token secret.Text) (*used, error) {
 		}
 	}
 	r.watch.Knocked(urls[0])
-	return nil, fmt.Errorf("the token names the issuer %.100q, which is not configured: %w", urls[0], identity.ErrRejected)
+	return nil, identity.Reject(whyIssuer, "the token names the issuer %.100q, which is not configured", urls[0])
 }
 
 // claimed returns who a token says it is from, one at least.
@@ -105,7 +113,7 @@ func (r *router) VerifyCertificate(ctx context.Context, chain []*x509.Certificat
 // claimedIssuers reads who a token that nobody has verified says it is from: `iss`, and the trust domain of a SPIFFE ID
 // in `sub`. JWT-SVIDs need no `iss`, and those that have one may have any.
 func claimedIssuers(token string) ([]string, error) {
-	malformed := fmt.Errorf("the evidence is not a token: %w", identity.ErrRejected)
+	malformed := identity.Reject(whyMalformed, "the evidence is not a token")
 	if len(token) > api.MaxToken {
 		return nil, malformed
 	}
@@ -134,7 +142,7 @@ func claimedIssuers(token string) ([]string, error) {
 		urls = append(urls, kind.SPIFFEScheme+domain)
 	}
 	if urls == nil {
-		return nil, fmt.Errorf("the token names no issuer: %w", identity.ErrRejected)
+		return nil, identity.Reject(whyIssuer, "the token names no issuer")
 	}
 	return urls, nil
 }

@@ -1,0 +1,41 @@
+package httpapi_test
+
+import (
+	"maps"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestARefusedTokenIsToldWhichRuleItBrokeAndIsCountedByIt(t *testing.T) {
+	r := newRig(t, nil)
+	now := time.Now().Unix()
+	token := func(change map[string]any) string {
+		claims := map[string]any{"iss": r.issuer.URL(), "aud": r.URL(), "sub": "worker", "iat": now, "exp": now + 300}
+		maps.Copy(claims, change)
+		return r.issuer.Token(claims)
+	}
+	good := token(nil)
+	for reason, c := range map[string]struct{ token, rule string }{
+		"expired":   {token(map[string]any{"iat": now - 900, "exp": now - 600}), "RFC 7519 §4.1.4"},
+		"early":     {token(map[string]any{"nbf": now + 600, "exp": now + 900}), "RFC 7519 §4.1.5"},
+		"audience":  {token(map[string]any{"aud": "https://elsewhere.example"}), "RFC 7519 §4.1.3"},
+		"issuer":    {token(map[string]any{"iss": "https://elsewhere.example"}), "RFC 7519 §4.1.1"},
+		"signature": {good[:len(good)-8] + strings.Repeat("A", 8), "RFC 7515 §5.2"},
+		"malformed": {"a.b.c", "RFC 7519 §7.2"},
+	} {
+		got := r.ask(t, "POST", "/v1/leases", `{"role":"reader"}`, bearer(c.token))
+		checkProblem(t, got, 401, "unauthenticated")
+		if !strings.Contains(got.body, c.rule) {
+			t.Errorf("%s: %s does not name %s", reason, got.body, c.rule)
+		}
+		got = r.post(t, "/oauth/token", fields(c.token, map[string]string{"scope": "role:reader"}))
+		checkOAuth(t, got, 400, "invalid_request", c.token)
+		if !strings.Contains(got.body, strings.ReplaceAll(c.rule, "§", "section ")) {
+			t.Errorf("%s: %s does not name %s", reason, got.body, c.rule)
+		}
+		if text := r.ask(t, "GET", "/metrics", "").body; !strings.Contains(text, `daypass_evidence_rejected_total{reason="`+reason+`"} 2`) {
+			t.Errorf("%s is not counted", reason)
+		}
+	}
+}
