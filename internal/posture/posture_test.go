@@ -2,6 +2,7 @@ package posture_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -112,4 +113,96 @@ func TestASourceThatContradictsItselfSaysNothing(t *testing.T) {
 	}
 	d.Ended(alice.Lease.ID, lease.Policy)
 	d.Lives(bob.Lease.ID)
+}
+
+// The listener is told, and hears what happens after that again: no change is lost between two looks.
+func TestEachChangeIsTold(t *testing.T) {
+	d := open(t)
+	told := func() bool {
+		select {
+		case <-d.records.Changed():
+			return true
+		default:
+			return false
+		}
+	}
+	report := posture.Report{Source: "machine", ID: "alice", Fields: []byte(`{"healthy":true}`)}
+	for _, change := range []struct {
+		what string
+		make func() error
+	}{
+		{"a report", func() error { _, err := d.records.Report(t.Context(), brokertest.Local(), report); return err }},
+		{"a reading", func() error { _, err := d.records.Take(t.Context(), posture.Reading{Source: "machine"}); return err }},
+	} {
+		brokertest.Must(t, change.make())
+		brokertest.Must(t, change.make()) // while nobody listens
+		if !told() || told() {
+			t.Errorf("%s is not told once", change.what)
+		}
+	}
+	_, err := d.records.Withdraw(t.Context(), brokertest.Local(), "machine", "alice")
+	brokertest.Check(t, "what the reading has taken back", err, fault.NotFound)
+}
+
+func TestEqualRecordsAreEqualBytes(t *testing.T) {
+	d := open(t)
+	var kept [2]string
+	for i, fields := range []string{`{"patches":3, "healthy":true}`, `{"healthy":true,"patches":3}`} {
+		r, err := d.records.Report(t.Context(), brokertest.Local(), posture.Report{Source: "machine", ID: "alice", Fields: []byte(fields)})
+		brokertest.Must(t, err)
+		kept[i] = string(r.Fields)
+	}
+	if kept[0] != kept[1] {
+		t.Errorf("%s and %s", kept[0], kept[1])
+	}
+}
+
+func TestOnePrincipalReportsNoFasterThanItMay(t *testing.T) {
+	d := open(t)
+	report := posture.Report{Source: "machine", ID: "alice", Fields: []byte(`{"healthy":true}`)}
+	_, err := d.records.Report(t.Context(), brokertest.As("operator"), report)
+	brokertest.Must(t, err)
+	_, err = d.records.Report(t.Context(), brokertest.As("operator"), report)
+	brokertest.Check(t, "the second one at once", err, fault.TooMany)
+	_, err = d.records.Report(t.Context(), brokertest.Local(), report)
+	brokertest.Check(t, "a local administrator", err, "")
+}
+
+func TestAdministratorsReadTheRecordsPageByPage(t *testing.T) {
+	d := open(t)
+	var records []posture.Report
+	for i := range 450 { // more than are kept or dropped in one transaction
+		records = append(records, posture.Report{ID: fmt.Sprintf("m%03d", i), Fields: []byte(`{"healthy":true}`)})
+	}
+	count := func() (n int) {
+		for cursor := ""; ; {
+			page, next, err := d.records.List(t.Context(), brokertest.As("operator"), "machine", cursor, 100)
+			brokertest.Must(t, err)
+			n += len(page)
+			if cursor = next; cursor == "" {
+				return n
+			}
+		}
+	}
+	for _, n := range []int{450, 3} {
+		_, err := d.records.Take(t.Context(), posture.Reading{Source: "machine", By: "https://health.example.com", Records: records[:n]})
+		brokertest.Must(t, err)
+		if found := count(); found != n {
+			t.Errorf("%d records, of %d", found, n)
+		}
+	}
+	_, _, err := d.records.List(t.Context(), brokertest.As("alice"), "machine", "", 10)
+	brokertest.Check(t, "a workload", err, fault.Denied)
+}
+
+// desk has records of its own, to which no reviews listen.
+type desk struct {
+	*brokertest.Desk
+	records *posture.Records
+}
+
+func open(t *testing.T) desk {
+	t.Helper()
+	d := brokertest.StartWith(t, brokertest.WithPosture(brokertest.WhileHealthy))
+	return desk{d, posture.New(posture.Config{Guard: d.Guard, Store: d.Store, Rate: 0.01, Now: d.Now})}
 }

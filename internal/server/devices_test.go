@@ -193,36 +193,6 @@ func TestADevicePastItsTermIsRefusedAndItsLeasesEnd(t *testing.T) {
 	}
 }
 
-func TestAnEnrolmentTokenIsForOneKeyAndAWhile(t *testing.T) {
-	r := newRig(t).withDevices(t).start(t)
-	key, thief := newDeviceKey(t), newDeviceKey(t)
-	print, err := device.Thumbprint(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ttl := api.Duration(2 * time.Second)
-	short := r.invite(t, api.InvitationRequest{Name: "pump-8", Thumbprint: print, TTL: &ttl})
-	bound := r.invite(t, api.InvitationRequest{Name: "pump-7", Thumbprint: print})
-	_, err = r.anybody(t).EnrolDevice(t.Context(), bound, thief)
-	refused(t, err, http.StatusUnauthorized, "bound to another key")
-	if _, err := r.anybody(t).EnrolDevice(t.Context(), bound, key); err != nil {
-		t.Errorf("who holds the key: %v", err)
-	}
-	over := time.NewTimer(3 * time.Second)
-	<-over.C
-	_, err = r.anybody(t).EnrolDevice(t.Context(), short, key)
-	refused(t, err, http.StatusUnauthorized, "no longer good")
-	for name, token := range map[string]string{"an identity token": r.issuer.Token(map[string]any{"sub": "pump-9"}), "nothing": "x", "an access token": "a.b.c"} {
-		_, err := r.anybody(t).EnrolDevice(t.Context(), secret.New(token), key)
-		if problem, ok := errors.AsType[*api.Problem](err); !ok || problem.Status != http.StatusUnauthorized && problem.Status != http.StatusTooManyRequests {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if log := r.log.String(); strings.Contains(log, bound.Reveal()) || strings.Contains(log, short.Reveal()) {
-		t.Error("an enrolment token stands in the log")
-	}
-}
-
 func TestADeviceChangesItsKeyWithBothKeysAlone(t *testing.T) {
 	r := newRig(t).withDevices(t).start(t)
 	d, key := r.enrol(t, "pump-7")
@@ -244,30 +214,5 @@ func TestADeviceChangesItsKeyWithBothKeysAlone(t *testing.T) {
 	acquire(t, now)
 	if _, err := now.Handle(lease.ID(), secret.Text{}).Release(t.Context(), 0); err != nil {
 		t.Errorf("its leases stay its own: %v", err)
-	}
-}
-
-// Guessing does not go on for ever, and makes no entries of the ledger.
-func TestAStrangerWhoFailsToEnrolIsSlowedDownAndFillsNoLedger(t *testing.T) {
-	r := newRig(t).withDevices(t).start(t)
-	size := func() int64 {
-		status, err := r.administrator(t).Status(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return status.Ledger.Size
-	}
-	before := size()
-	slowed := false
-	for range 40 {
-		response, err := http.Post("http://"+r.Address()+"/v1/devices", "application/json", strings.NewReader(`{"token":"a.b.c"}`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		response.Body.Close()
-		slowed = slowed || response.StatusCode == http.StatusTooManyRequests
-	}
-	if after := size(); !slowed || after != before {
-		t.Errorf("slowed down: %v; the ledger has grown by %d", slowed, after-before)
 	}
 }
