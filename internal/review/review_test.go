@@ -147,3 +147,51 @@ func TestARoleThatLeavesDrains(t *testing.T) {
 	brokertest.Must(t, err)
 	d.Lives(alice.Lease.ID)
 }
+
+// What there is to look at stands in the store: who dies before a review leaves it to who comes after.
+func TestACrashLosesNoReview(t *testing.T) {
+	d := brokertest.StartWith(t, brokertest.WithPosture(brokertest.WhileHealthy))
+	d.Reported("alice", `{"healthy":true}`, time.Time{})
+	alice := d.Acquired("alice", "reader")
+	d.Settled()
+	d.Change(func(tx *store.Tx) error { // a report in the last moment of another server
+		_, err := tx.PutPosture(store.PostureRecord{Source: "machine", ID: "alice", Fields: []byte(`{"healthy":false}`), ReportedAt: d.Now(), ReportedBy: "ops:operator"}, 10)
+		return err
+	})
+	d.Stop()
+	again := brokertest.Open(t, brokertest.Options{Former: d})
+	again.Ended(alice.Lease.ID, lease.Policy)
+	again.Audit()
+}
+
+// A configuration that begins to ask for posture reviews the leases from before, and watches their records from then on.
+func TestLeasesFromBeforeAPolicyAskedForPostureHangOnIt(t *testing.T) {
+	d := brokertest.StartWith(t, brokertest.WithPosture(`permit (principal in Issuer::"ci", action == Action::"acquire", resource);`))
+	d.Reported("alice", `{"healthy":true}`, time.Time{})
+	alice, bob := d.Acquired("alice", "reader"), d.Acquired("bob", "reader")
+	d.Configure(brokertest.WithPosture(brokertest.WhileHealthy))
+	d.Ended(bob.Lease.ID, lease.Policy)
+	d.Lives(alice.Lease.ID)
+	d.Reported("alice", `{"healthy":false}`, time.Time{})
+	d.Ended(alice.Lease.ID, lease.Policy)
+}
+
+// More leases than are read at a time, or ended in one transaction.
+func TestAllLeasesOfAChangeAreReviewedPageByPage(t *testing.T) {
+	d := brokertest.Open(t, brokertest.Options{})
+	files := brokertest.WithPosture(`permit (principal in Issuer::"ci", action == Action::"acquire", resource);`)
+	files["access.yaml"] = strings.Replace(files["access.yaml"], "limits: {live: 100, per_principal: 20}\n", "", 1)
+	d.Configure(files)
+	for range 120 {
+		d.Acquired("bob", "reader")
+		d.Acquired("alice", "reader")
+	}
+	files["policies.cedar"] += `forbid (principal, action, resource) when { principal.subject == "alice" };`
+	d.Configure(files)
+	d.Await("half of the leases to be revoked", func() bool { return len(d.Live()) <= 120 })
+	d.Settled()
+	if live := len(d.Live()); live != 120 {
+		t.Errorf("%d leases live", live)
+	}
+	d.Audit()
+}
