@@ -2,6 +2,7 @@ package trust
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -32,11 +33,8 @@ func (l *linter) place(rule string, severity Severity, at source.Place, why, fix
 // issuers looks at the issuers.
 func (l *linter) issuers() {
 	for _, issuer := range slices.SortedFunc(maps.Values(l.config.Issuers), func(a, b access.Issuer) int { return cmp.Compare(a.Name, b.Name) }) {
-		if issuer.Kind != access.KindOIDC {
-			continue
-		}
-		preset, _ := access.PresetOf(issuer.Preset)
-		if issuer.Preset == "" && len(issuer.Claims) == 0 {
+		preset, _ := access.VocabularyOf(issuer)
+		if issuer.Kind == access.KindOIDC && issuer.Preset == "" && len(issuer.Claims) == 0 {
 			l.place("undeclared-claims", Note, issuer.Place, fmt.Sprintf("issuer %q declares no claims: policies see the subject alone", issuer.Name), "add `claims: {team: string, …}` with what its tokens hold")
 		}
 		l.audience(issuer, preset)
@@ -45,18 +43,30 @@ func (l *linter) issuers() {
 
 // audience looks at whom an issuer's tokens are for. One that is not given is the server's own URL, which is right.
 func (l *linter) audience(issuer access.Issuer, preset access.Preset) {
-	audience := issuer.OIDC.Audience
+	audience := audienceOf(issuer)
 	switch {
 	case audience == "":
-	case preset.Name != "" && !preset.Audience.Ours:
+	case preset.Kind == "" && preset.Name != "" && !preset.Audience.Ours:
 		l.place("shared-audience", Note, issuer.Place,
 			fmt.Sprintf("tokens of issuer %q are for %s, as all of %s are: each who is given one can use it here", issuer.Name, audience, preset.Title),
 			"where the platform lets you, ask for tokens that are for this server")
-	case slices.Contains(others(), audience) || strings.HasPrefix(audience, "https://github.com/") || strings.HasPrefix(audience, "https://buildkite.com/"):
+	case slices.Contains(others(), audience) || audience == issuer.URL || strings.HasPrefix(audience, "https://github.com/") || strings.HasPrefix(audience, "https://buildkite.com/"):
 		l.place("shared-audience", Warning, issuer.Place,
 			fmt.Sprintf("tokens of issuer %q are for %s: each who is given one can use it here", issuer.Name, audience),
 			"remove `audience`, and ask for tokens that are for this server: "+cmp.Or(preset.Audience.How, "its URL"))
 	}
+}
+
+// audienceOf is what an issuer's section says of `aud`, for kinds whose tokens have one.
+func audienceOf(issuer access.Issuer) string {
+	if issuer.Kind == access.KindOIDC {
+		return issuer.OIDC.Audience
+	}
+	var settings struct {
+		Audience string `json:"audience"`
+	}
+	_ = json.Unmarshal(issuer.Settings, &settings) // what a kind wrote itself; one without a section has no audience
+	return settings.Audience
 }
 
 // roles looks at the roles.

@@ -188,8 +188,11 @@ func compare(c access.Claim, value string) string {
 		name, has = fmt.Sprintf("principal.claims[%q]", c.Name), fmt.Sprintf("%q", c.Name)
 	}
 	text := fmt.Sprintf(`%s == "%s"`, name, value)
-	if c.Kind == access.Long {
+	switch c.Kind {
+	case access.Long:
 		text = fmt.Sprintf("%s == %s", name, value)
+	case access.StringSet:
+		text = fmt.Sprintf(`%s.contains("%s")`, name, value)
 	}
 	if c.Optional {
 		text = fmt.Sprintf("principal.claims has %s && %s", has, text)

@@ -60,8 +60,22 @@ fake: {}
 
 func kinds() access.Kinds {
 	read := func(access.Section) (any, error) { return map[string]any{}, nil }
-	return access.Kinds{Targets: map[string]access.Kind{"fake": {Settings: read, Rights: read}}}
+	return access.Kinds{Targets: map[string]access.Kind{"fake": {Settings: read, Rights: read}}, Issuers: map[string]access.IssuerKind{
+		"kubernetes": {Vocabulary: "kubernetes", Settings: func(s access.Section) (any, error) {
+			var c cluster
+			return &c, s.Decode(&c)
+		}},
+		"devices": {Vocabulary: "devices", Settings: func(access.Section) (any, error) { return &cluster{Address: "urn:devices"}, nil }},
+	}}
 }
+
+// cluster is what an issuer of the kind kubernetes says.
+type cluster struct {
+	Address  string `yaml:"url" json:"url"`
+	Audience string `yaml:"audience" json:"audience"`
+}
+
+func (c *cluster) URL(string) string { return c.Address }
 
 func lint(t *testing.T, files access.Files) []trust.Finding {
 	t.Helper()
@@ -218,6 +232,11 @@ func TestIssuersAndRolesAreLookedAt(t *testing.T) {
 		"no claims":                     {"kind: Issuer\nname: a\noidc: {url: https://a.example}", "undeclared-claims?"},
 		"an audience of AWS":            {"kind: Issuer\nname: a\npreset: github-actions\noidc: {audience: sts.amazonaws.com}", "shared-audience"},
 		"the default audience":          {"kind: Issuer\nname: a\npreset: github-actions\noidc: {audience: 'https://github.com/acme'}", "shared-audience"},
+		"what opens the issuer itself":  {"kind: Issuer\nname: a\noidc: {url: https://a.example, audience: https://a.example}\nclaims: {team: string}", "shared-audience"},
+		"a cluster's own audience":      {"kind: Issuer\nname: a\nkubernetes: {url: https://cluster.example, audience: https://cluster.example}", "shared-audience"},
+		"the usual one of clusters":     {"kind: Issuer\nname: a\nkubernetes: {url: https://cluster.example, audience: https://kubernetes.default.svc}", "shared-audience"},
+		"a cluster's tokens for us":     {"kind: Issuer\nname: a\nkubernetes: {url: https://cluster.example, audience: https://daypass.example}", ""},
+		"a cluster without an audience": {"kind: Issuer\nname: a\nkubernetes: {url: https://cluster.example}", ""},
 		"an audience for this server":   {"kind: Issuer\nname: a\npreset: github-actions\noidc: {audience: 'https://daypass.example'}", ""},
 		"a platform that has one alone": {"kind: Issuer\nname: a\npreset: spacelift\noidc: {url: 'https://a.app.spacelift.io', audience: a.app.spacelift.io}", "shared-audience?"},
 		"a long lease":                  {"kind: Target\nname: t\nfake: {}\n---\nkind: Role\nname: r\ntarget: t\nfake: {}\nttl: {default: 1h, max: 13h}", "long-lease"},
@@ -234,6 +253,20 @@ func TestIssuersAndRolesAreLookedAt(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAFixForASetIsAPolicy(t *testing.T) {
+	permit := func(condition string) []trust.Finding {
+		return lint(t, access.Files{"a.yaml": "kind: Issuer\nname: a\ndevices: {}",
+			"a.cedar": `permit (principal is Device::Workload, action == Action::"acquire", resource) when { ` + condition + ` };`})
+	}
+	found := permit("context.ttl <= duration(\"1h\")")
+	if len(found) != 1 || found[0].Rule != "whole-issuer" {
+		t.Fatal(describe(found))
+	}
+	if found = permit(strings.TrimPrefix(found[0].Fix, "add ")); len(found) != 0 {
+		t.Error(describe(found))
 	}
 }
 
