@@ -1,14 +1,17 @@
 package admission_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/broker/brokertest"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/lease"
+	"github.com/daypass/daypass/internal/store"
 )
 
 func TestRevisions(t *testing.T) {
@@ -67,5 +70,56 @@ func TestARenamedIssuerDoesNotKeepItsOldRights(t *testing.T) {
 	brokertest.Must(t, err)
 	if _, _, err := d.Renew(t.Context(), brokertest.Holding(acquired.Token), acquired.Lease.ID, 20*time.Minute); err == nil {
 		t.Error("a lease of https://ci.example.com was renewed by a policy for https://new.example.com")
+	}
+}
+
+// An answer is of one revision: what was decided by another is found out in the transaction that acts.
+func TestWhatAnEarlierRevisionDecidedIsNotActedUpon(t *testing.T) {
+	d := brokertest.Start(t, brokertest.Options{})
+	before := d.View()
+	other := brokertest.Configuration()
+	other["more.cedar"] = `forbid (principal, action, resource == Role::"writer");`
+	d.Configure(other)
+	for view, want := range map[*admission.View]error{before: admission.ErrRevisionChanged, d.View(): nil} {
+		d.Look(func(tx *store.Tx) error {
+			if err := view.Check(tx); !errors.Is(err, want) {
+				t.Errorf("revision %s: got %v, want %v", view.Revision, err, want)
+			}
+			return nil
+		})
+	}
+}
+
+func TestWhoIsTrustedNoMoreIsNotRecognised(t *testing.T) {
+	d := brokertest.Start(t, brokertest.Options{})
+	alice := d.Workloads.Principal("alice")
+	renamed := brokertest.Configuration()
+	renamed["access.yaml"] = strings.Replace(renamed["access.yaml"], "name: ci\n", "name: builds\n", 1)
+	d.Configure(renamed)
+	if p, trusted := d.View().Recognise(alice); !trusted || p.Name() != "builds:alice" {
+		t.Errorf("after its issuer's name has changed: %s, %v", p.Name(), trusted)
+	}
+	stolen := alice
+	stolen.IssuerURL = "https://other.example.com"
+	if _, trusted := d.View().Recognise(stolen); trusted {
+		t.Error("a principal of a URL that is not there is recognised by a name")
+	}
+}
+
+func TestPoliciesWithoutConditionsAreNamedOrRefused(t *testing.T) {
+	open := brokertest.Configuration()
+	open["open.cedar"] = `permit (principal is Workload, action == Action::"acquire", resource);`
+	for setting, c := range map[string]struct{ notes, refused bool }{
+		admission.ConditionsOff: {}, admission.ConditionsWarn: {notes: true}, admission.ConditionsRequire: {refused: true},
+	} {
+		d := brokertest.Open(t, brokertest.Options{Conditions: setting})
+		applied, err := d.Apply(t.Context(), brokertest.Local(), open, "")
+		if (err != nil) != c.refused || (d.View() == nil) != c.refused {
+			t.Errorf("%s: %v", setting, err)
+		}
+		if named := strings.Contains(strings.Join(applied.Notes, " "), "open.cedar:1"); named != c.notes {
+			t.Errorf("%s: the notes are %q", setting, applied.Notes)
+		}
+		d.Configure(brokertest.Configuration())
 	}
 }
