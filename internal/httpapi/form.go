@@ -89,13 +89,26 @@ func (f form) token(name string) (secret.Text, error) {
 	text := f.text(name)
 	switch {
 	case text == "":
-		return secret.Text{}, badRequest(name + " is missing")
+		return secret.Text{}, badRequest(name + " is missing (" + requires(name) + ")")
 	case len(text) > api.MaxToken:
 		return secret.Text{}, badRequest(fmt.Sprintf("%s has more than %d bytes", name, api.MaxToken))
 	case !isToken(text):
 		return secret.Text{}, badRequest(name + " has characters that no token has (RFC 6750 §2.1)")
 	}
 	return secret.New(text), nil
+}
+
+// requires is where it stands that a parameter is required.
+func requires(name string) string {
+	switch name {
+	case "token":
+		return "RFC 7009 §2.1, RFC 7662 §2.1"
+	case "assertion":
+		return "RFC 7521 §4.1"
+	case "client_assertion":
+		return "RFC 7521 §4.2"
+	}
+	return "RFC 8693 §2.1"
 }
 
 // wish is what a token is wanted for: a role, and how. Without a role it is an access token.

@@ -98,7 +98,11 @@ func New(cfg Config) http.Handler {
 		methods[r.path] = append(methods[r.path], r.method)
 	}
 	for pattern, allowed := range methods {
-		e.mux.Handle(pattern, e.handler(refuseMethod(allowed)))
+		refuse := refuseMethod(allowed)
+		if endpoint, ok := oauthEndpoints()[pattern]; ok {
+			refuse = inOAuth(endpoint, refuse)
+		}
+		e.mux.Handle(pattern, e.handler(refuse))
 	}
 	e.mux.Handle("/", e.handler(func(*call) error { return unknownPath() }))
 	e.openapi = document(table)

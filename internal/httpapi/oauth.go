@@ -31,6 +31,11 @@ const (
 	assertionSPIFFE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
 )
 
+// oauthEndpoints are the paths whose refusals are OAuth's, with what they are counted as.
+func oauthEndpoints() map[string]string {
+	return map[string]string{issuer.TokenPath: "token", issuer.IntrospectionPath: "introspect", issuer.RevocationPath: "revoke"}
+}
+
 func oauthRoutes() []route {
 	role := parameter{"scope", "role:<name> for a lease of that role; without a role the answer is an access token"}
 	token := route{method: http.MethodPost, path: issuer.TokenPath, id: "token", open: true, status: []int{http.StatusOK}, out: reflect.TypeFor[api.TokenAnswer](),

@@ -88,6 +88,9 @@ func checkOAuth(t *testing.T, a answer, status int, code string, secrets ...stri
 	if err := json.Unmarshal([]byte(a.body), &e); err != nil || a.status != status || e.Code != code || e.Description == "" {
 		t.Errorf("%d %s, want %d %s", a.status, a.body, status, code)
 	}
+	if !strings.Contains(e.Description, "RFC ") {
+		t.Errorf("the refusal names no rule: %s", a.body)
+	}
 	for _, r := range e.Description {
 		if r < ' ' || r > '~' || r == '"' || r == '\\' {
 			t.Errorf("error_description holds %q", r)

@@ -111,6 +111,32 @@ func (codes refusalCodes) rule() string {
 	return "RFC 8693 §2.2.2"
 }
 
+// ruleOf is where it stands what a refusal is called.
+func ruleOf(code string) string {
+	switch code {
+	case invalidTarget:
+		return "RFC 8693 §2.2.2"
+	case invalidDetails:
+		return "RFC 9396 §5"
+	case accesstoken.InvalidProof:
+		return "RFC 9449 §5"
+	case accesstoken.UseNonce:
+		return "RFC 9449 §8"
+	case unavailable, serverError:
+		return "RFC 6749 §4.1.2.1"
+	}
+	return "RFC 6749 §5.2"
+}
+
+// inOAuth has an OAuth endpoint say in OAuth's words what refuse says.
+func inOAuth(endpoint string, refuse func(*call) error) func(*call) error {
+	return func(c *call) error {
+		err := refuse(c)
+		c.failOAuth(endpoint, &oauthError{status: problemOf(err, "").Status, code: invalidRequest, text: publicOf(err) + " (RFC 6749 §3.2)", err: err})
+		return nil
+	}
+}
+
 // publicOf is what of an error is for its caller.
 func publicOf(err error) string {
 	if f, ok := errors.AsType[*fault.Error](err); ok {
@@ -149,7 +175,11 @@ func (c *call) failOAuth(endpoint string, e *oauthError) {
 	if e.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(e.retry))
 	}
-	refused := api.OAuthError{Code: e.code, Description: describable(e.text), DecisionID: e.decision}
+	text := e.text
+	if !strings.Contains(text, "RFC ") {
+		text += " (" + ruleOf(e.code) + ")"
+	}
+	refused := api.OAuthError{Code: e.code, Description: describable(text), DecisionID: e.decision}
 	if e.err != nil {
 		refused.Kind = problemOf(e.err, "").Code
 	}

@@ -99,7 +99,11 @@ func TestEveryCallRefusesWhatItDoesNotKnow(t *testing.T) {
 				}
 				checkProblem(t, r.ask(t, e.method, e.path+query, e.body, boss), 400, "invalid")
 			}
-			checkProblem(t, r.ask(t, "PATCH", e.path, "", boss), 405, "method_not_allowed")
+			if got := r.ask(t, "PATCH", e.path, "", boss); strings.HasPrefix(e.path, "/oauth/") {
+				checkOAuth(t, got, 405, "invalid_request")
+			} else {
+				checkProblem(t, got, 405, "method_not_allowed")
+			}
 			if e.body == "" {
 				return
 			}

@@ -39,3 +39,14 @@ func TestARefusedTokenIsToldWhichRuleItBrokeAndIsCountedByIt(t *testing.T) {
 		}
 	}
 }
+
+func TestAnOAuthEndpointRefusesAMethodInTheWordsOfOAuth(t *testing.T) {
+	r := newRig(t, nil)
+	for _, path := range []string{"/oauth/token", "/oauth/introspect", "/oauth/revoke"} {
+		got := r.ask(t, "GET", path, "")
+		checkOAuth(t, got, 405, "invalid_request")
+		if got.header.Get("Allow") != "POST" {
+			t.Errorf("%s allows %q", path, got.header.Get("Allow"))
+		}
+	}
+}
