@@ -88,8 +88,8 @@ func (p principals) release(ctx context.Context, lease, id string, text json.Raw
 }
 
 func (p principals) unassign(ctx context.Context, id string) error {
-	if !placeForm.MatchString(id) {
-		return errors.New("a role assignment has an ID that is none")
+	if !assignmentForm.MatchString(id) {
+		return errors.New("a role assignment has an ID that is none: nothing else is deleted in its place")
 	}
 	return cloud.Absent(p.onARM(ctx, http.MethodDelete, id, nil))
 }

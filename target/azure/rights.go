@@ -43,6 +43,8 @@ var granting = []string{
 	"8e3af657-a8ff-443c-a75c-2fe8c4bcb635", // Owner
 	"18d7d88d-d35e-4fb5-a5c3-7773c20a72d9", // User Access Administrator
 	"f58310d9-a9f6-439a-9e8d-f62e7b41a168", // Role Based Access Control Administrator
+	"8b54135c-b56d-4d72-a534-26097cfdc8d8", // Key Vault Data Access Administrator
+	"66f75aeb-eabe-4b70-9f1e-c350c4c9ad04", // Virtual Machine Data Access Administrator
 }
 
 // Validate returns every mistake, each a [target.FieldError].

@@ -57,6 +57,7 @@ var (
 	identifierForm = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`)
 	resourceForm   = regexp.MustCompile(`^(https|api)://[A-Za-z0-9._/-]{1,200}/\.default$|^[0-9a-fA-F-]{36}/\.default$`)
 	scopeForm      = regexp.MustCompile(`^/subscriptions/[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}(/resourceGroups/[A-Za-z0-9._()-]{0,89}[A-Za-z0-9_()-])?$`)
+	assignmentForm = regexp.MustCompile(`(?i)^(/[a-z0-9._()-]+){0,20}/providers/Microsoft\.Authorization/roleAssignments/[0-9a-f-]{36}$`)
 	placeForm      = regexp.MustCompile(`^(/[A-Za-z0-9._()-]+){2,20}$`)
 )
 

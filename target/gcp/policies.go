@@ -140,7 +140,7 @@ func (p *policies) read(ctx context.Context, on string) (now policy, err error) 
 		_, err = p.call.Do(ctx, cloud.Request{URL: p.project(name, ":getIamPolicy"), Bearer: p.manager, Long: true,
 			Body: map[string]any{"options": map[string]any{"requestedPolicyVersion": 3}}}, &now)
 	}
-	if err == nil && now["etag"] == nil {
+	if etag, _ := now["etag"].(string); err == nil && etag == "" {
 		err = errors.New("the policy has no etag: others' changes could be lost")
 	}
 	return now, err

@@ -40,6 +40,15 @@ const (
 // basic are the roles that cannot have a condition.
 var basic = []string{"roles/owner", "roles/editor", "roles/viewer", "roles/browser"}
 
+// granting are roles that are there to change who may do what, or to become others, our own manager among them: what they
+// allow would outlive the lease.
+var granting = []string{
+	"roles/iam.securityAdmin", "roles/iam.serviceAccountAdmin", "roles/iam.serviceAccountKeyAdmin", "roles/iam.serviceAccountTokenCreator",
+	"roles/iam.serviceAccountUser", "roles/iam.workloadIdentityPoolAdmin", "roles/iam.workloadIdentityUser",
+	"roles/resourcemanager.projectIamAdmin", "roles/resourcemanager.folderAdmin", "roles/resourcemanager.folderIamAdmin",
+	"roles/resourcemanager.organizationAdmin",
+}
+
 // Validate returns every mistake, each a [target.FieldError].
 func (r Rights) Validate() error {
 	var errs []error
@@ -87,6 +96,9 @@ func (r Rights) validateBindings() (errs []error) {
 			}
 			if slices.Contains(basic, role) {
 				errs = append(errs, &target.FieldError{Path: fmt.Sprintf("%s.roles[%d]", path, j), Text: "a basic role cannot have a condition that ends it", Help: "use narrower roles"})
+			}
+			if slices.Contains(granting, role) {
+				errs = append(errs, &target.FieldError{Path: fmt.Sprintf("%s.roles[%d]", path, j), Text: "the role may change who may do what, or become others, which would outlive the lease", Help: "use a narrower role"})
 			}
 		}
 	}
