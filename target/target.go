@@ -17,6 +17,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
 	"time"
 
@@ -26,6 +27,14 @@ import (
 // ErrNotDone marks an error that is certain to have had no effect: nothing was made, nothing was changed. Any
 // other error means that the outcome is unknown, which is the safe reading and therefore the default.
 var ErrNotDone = errors.New("nothing was done")
+
+// NotDone marks an error as one that changed nothing, with [ErrNotDone]. No error stays none.
+func NotDone(err error) error {
+	if err == nil || errors.Is(err, ErrNotDone) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, ErrNotDone)
+}
 
 // RefusalError is the answer of Grant about a holder whom the role cannot serve, such as one without a claim that the
 // credential must say. Nothing was done. The holder is told the text: it quotes nothing.

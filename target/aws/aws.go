@@ -135,15 +135,7 @@ func begin(ctx context.Context, g target.Grant) (rights Rights, err error) {
 	if err == nil && g.TTL > longest {
 		err = &target.RefusalError{Text: "AWS ends sessions after 12h at most: ask for less, or lower ttl.max of the role"}
 	}
-	return rights, notDone(err)
-}
-
-// notDone marks an error as one that changed nothing.
-func notDone(err error) error {
-	if err == nil || errors.Is(err, target.ErrNotDone) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", err, target.ErrNotDone)
+	return rights, target.NotDone(err)
 }
 
 // pause waits for d, or as long as ctx allows.

@@ -98,7 +98,7 @@ func (p *Principals) Grant(ctx context.Context, g target.Grant) (target.Credenti
 func (p *Principals) grant(ctx context.Context, g target.Grant) (c target.Credential, err error) {
 	rights, err := begin(ctx, g)
 	if err == nil && rights.PerLease == "" {
-		err = notDone(errors.New("the role is one that exists, for which the target must not have manage: {per_lease: true}"))
+		err = target.NotDone(errors.New("the role is one that exists, for which the target must not have manage: {per_lease: true}"))
 	}
 	if err != nil {
 		return c, err
@@ -135,9 +135,9 @@ func (p *Principals) raise(ctx context.Context, kind species, g target.Grant, ri
 	case err != nil:
 		return fmt.Errorf("look at %s %s: %w", kind.what(), name, err)
 	case path == p.tombPath():
-		return notDone(errors.New("the lease has ended"))
+		return target.NotDone(errors.New("the lease has ended"))
 	case path != p.livePath():
-		return notDone(fmt.Errorf("%s %s exists and is not ours", kind.what(), name))
+		return target.NotDone(fmt.Errorf("%s %s exists and is not ours", kind.what(), name))
 	}
 	if err := kind.disarm(ctx, name); err != nil {
 		return fmt.Errorf("take the earlier credential of %s %s away: %w", kind.what(), name, err)

@@ -51,7 +51,7 @@ func (s *Sessions) Grant(ctx context.Context, g target.Grant) (target.Credential
 func (s *Sessions) grant(ctx context.Context, g target.Grant) (c target.Credential, err error) {
 	rights, err := begin(ctx, g)
 	if err == nil && rights.RoleARN == "" {
-		err = notDone(errors.New("the role makes something per lease, for which the target needs manage: {per_lease: true}"))
+		err = target.NotDone(errors.New("the role makes something per lease, for which the target needs manage: {per_lease: true}"))
 	}
 	if err != nil {
 		return c, err
@@ -60,7 +60,7 @@ func (s *Sessions) grant(ctx context.Context, g target.Grant) (c target.Credenti
 	if rights.SessionPolicy != nil {
 		text, err := document(rights.SessionPolicy)
 		if err != nil {
-			return c, notDone(err)
+			return c, target.NotDone(err)
 		}
 		order.Policy = &text
 	}
@@ -106,7 +106,7 @@ func (a *account) assume(ctx context.Context, t Token, order *sts.AssumeRoleWith
 		err = ctx.Err()
 	}
 	if err != nil {
-		return nil, notDone(fmt.Errorf("sign a token: %w", err))
+		return nil, target.NotDone(fmt.Errorf("sign a token: %w", err))
 	}
 	order.WebIdentityToken = sdk.String(token.Reveal())
 	answer, err := a.sts.AssumeRoleWithWebIdentity(ctx, order)

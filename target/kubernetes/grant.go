@@ -36,7 +36,7 @@ func (k *Kubernetes) grant(ctx context.Context, g target.Grant) (target.Credenti
 		err = k.Meet(ctx)
 	}
 	if err != nil {
-		return none, notDone(err)
+		return none, target.NotDone(err)
 	}
 	r, err := k.open(ctx, g, rights)
 	if err != nil {
@@ -53,7 +53,7 @@ func (k *Kubernetes) grant(ctx context.Context, g target.Grant) (target.Credenti
 func (k *Kubernetes) open(ctx context.Context, g target.Grant, rights Rights) (record, error) {
 	r, err := k.newRecord(g, rights)
 	if err != nil {
-		return r, notDone(err)
+		return r, target.NotDone(err)
 	}
 	made, err := k.api.CreateLease(ctx, r.object)
 	switch {
@@ -63,7 +63,7 @@ func (k *Kubernetes) open(ctx context.Context, g target.Grant, rights Rights) (r
 	case kube.Is(err, kube.ReasonExists):
 		return k.reopen(ctx, r)
 	case kube.WasRefused(err):
-		err = notDone(err)
+		err = target.NotDone(err)
 	}
 	return r, fmt.Errorf("write its record in namespace %s: %w", k.space(), err)
 }
@@ -75,11 +75,11 @@ func (k *Kubernetes) reopen(ctx context.Context, want record) (record, error) {
 	case err != nil:
 		return r, err
 	case !found || r.state != live:
-		return r, notDone(errors.New("the lease has ended"))
+		return r, target.NotDone(errors.New("the lease has ended"))
 	case r.text != want.text:
-		return r, notDone(errors.New("the lease was granted with other rights"))
+		return r, target.NotDone(errors.New("the lease was granted with other rights"))
 	case r.grants == maxGrants:
-		return r, notDone(fmt.Errorf("the lease was granted %d times", maxGrants))
+		return r, target.NotDone(fmt.Errorf("the lease was granted %d times", maxGrants))
 	}
 	before := r.grants
 	if r, err = k.change(ctx, r, live, before+1); err != nil {
@@ -140,7 +140,7 @@ func (k *Kubernetes) abandon(ctx context.Context, r record, cause error) error {
 	if err := k.destroy(ctx, r); err != nil {
 		k.log.InfoContext(ctx, "what a refused grant made is left for later", "lease", r.lease, "err", err)
 	}
-	return notDone(cause)
+	return target.NotDone(cause)
 }
 
 // absent forgives that what was to be deleted is not there.

@@ -134,11 +134,3 @@ func pause(ctx context.Context, d time.Duration) error {
 		return ctx.Err()
 	}
 }
-
-// notDone marks an error as one that changed nothing.
-func notDone(err error) error {
-	if errors.Is(err, target.ErrNotDone) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", err, target.ErrNotDone)
-}

@@ -54,29 +54,29 @@ func (p *Postgres) grant(ctx context.Context, g target.Grant) (target.Credential
 		return target.Credential{}, err
 	}
 	if err := ctx.Err(); err != nil {
-		return target.Credential{}, notDone(err)
+		return target.Credential{}, target.NotDone(err)
 	}
 	if g.TTL <= 0 {
-		return target.Credential{}, notDone(fmt.Errorf("a ttl of %v", g.TTL))
+		return target.Credential{}, target.NotDone(fmt.Errorf("a ttl of %v", g.TTL))
 	}
 	rights, err := ParseRights(g.Rights)
 	if err != nil {
-		return target.Credential{}, notDone(err)
+		return target.Credential{}, target.NotDone(err)
 	}
 	if !p.book.open(g.Lease) {
-		return target.Credential{}, notDone(errors.New("the lease is being revoked"))
+		return target.Credential{}, target.NotDone(errors.New("the lease is being revoked"))
 	}
 	rounds := cmp.Or(rights.ScramIterations, defaultRounds)
 	fresh, err := p.passwords.next(rounds)
 	if err != nil {
 		p.book.close(g.Lease)
-		return target.Credential{}, notDone(err)
+		return target.Credential{}, target.NotDone(err)
 	}
 	held := p.groupOf(g.Role, rights)
 	for try := 0; ; try++ {
 		if err := p.ensureGroup(ctx, held); err != nil {
 			p.book.close(g.Lease)
-			return target.Credential{}, notDone(err)
+			return target.Credential{}, target.NotDone(err)
 		}
 		item := &grantItem{lease: g.Lease, group: held.name, rights: rights, ttl: g.TTL, verifier: fresh.verifier, answer: make(chan error, 1)}
 		err := p.hand(ctx, item, rounds)
@@ -111,7 +111,7 @@ func (p *Postgres) hand(ctx context.Context, item *grantItem, rounds int) error 
 	case <-ctx.Done():
 		if item.state.CompareAndSwap(waiting, givenUp) {
 			p.book.close(item.lease)
-			return notDone(ctx.Err())
+			return target.NotDone(ctx.Err())
 		}
 		return fmt.Errorf("the outcome is unknown: %w", ctx.Err())
 	}
@@ -152,7 +152,7 @@ func (p *Postgres) runGrants(ctx context.Context) {
 			return !item.state.CompareAndSwap(waiting, taken)
 		})
 		if ctx.Err() != nil {
-			p.answer(batch, notDone(errors.New("the target is closed")))
+			p.answer(batch, target.NotDone(errors.New("the target is closed")))
 			return
 		}
 		if len(batch) > 0 {
@@ -177,7 +177,7 @@ func (p *Postgres) grantBatch(ctx context.Context, c *conn, batch []*grantItem) 
 		if c == nil {
 			var err error
 			if c, err = p.connect(ctx); err != nil {
-				p.answer(batch, notDone(err))
+				p.answer(batch, target.NotDone(err))
 				return nil
 			}
 			fresh = true
@@ -194,7 +194,7 @@ func (p *Postgres) grantBatch(ctx context.Context, c *conn, batch []*grantItem) 
 		p.strays.lose(c)
 		c = nil
 		if fresh || ctx.Err() != nil {
-			p.answer(batch, notDone(err))
+			p.answer(batch, target.NotDone(err))
 			return nil
 		}
 	}
@@ -247,7 +247,7 @@ func (p *Postgres) fill(ctx context.Context, c *conn, tx transaction, batch []*g
 	}
 	if err != nil {
 		p.strays.lose(c)
-		p.answer(batch, notDone(err)) // no commit was ever sent
+		p.answer(batch, target.NotDone(err)) // no commit was ever sent
 		return nil
 	}
 	return p.fillSingly(ctx, c, tx, batch)
@@ -263,11 +263,11 @@ func (p *Postgres) fillSingly(ctx context.Context, c *conn, tx transaction, batc
 			good = append(good, item)
 		case broken(err) && !errors.Is(err, target.ErrNotDone):
 			p.strays.lose(c)
-			p.answer(good, notDone(err)) // no commit was ever sent
-			p.answer(batch[i:], notDone(err))
+			p.answer(good, target.NotDone(err)) // no commit was ever sent
+			p.answer(batch[i:], target.NotDone(err))
 			return nil
 		default:
-			p.answer([]*grantItem{item}, notDone(err))
+			p.answer([]*grantItem{item}, target.NotDone(err))
 		}
 	}
 	err := c.script(ctx, "commit")
@@ -278,7 +278,7 @@ func (p *Postgres) fillSingly(ctx context.Context, c *conn, tx transaction, batc
 		p.settle(ctx, c, tx, good, err)
 		return nil
 	default:
-		p.answer(good, notDone(err))
+		p.answer(good, target.NotDone(err))
 	}
 	return c
 }
@@ -420,7 +420,7 @@ func (p *Postgres) settle(ctx context.Context, c *conn, tx transaction, batch []
 	case err == nil && status != nil && *status == "committed":
 		p.answer(batch, nil)
 	case err == nil && status != nil && *status == "aborted":
-		p.answer(batch, notDone(cause))
+		p.answer(batch, target.NotDone(cause))
 	default:
 		p.answer(batch, fmt.Errorf("the outcome is unknown: %w", errors.Join(cause, err)))
 	}

@@ -3,13 +3,10 @@ package postgres
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
-
-	"github.com/daypass/daypass/target"
 )
 
 // groupSet remembers which groups are in order, so that a grant costs no look at its group. A group that turns
@@ -339,12 +336,4 @@ func (p *Postgres) writeFuture(ctx context.Context, c *conn, script *strings.Bui
 			quote(creator), quote(g.Schema), strings.Join(g.Privileges, ", "), g.On, quote(group))
 	}
 	return nil
-}
-
-// notDone marks an error of preparation, which touched no lease.
-func notDone(err error) error {
-	if errors.Is(err, target.ErrNotDone) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", err, target.ErrNotDone)
 }

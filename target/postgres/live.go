@@ -42,7 +42,7 @@ func (p *Postgres) Leases(ctx context.Context) iter.Seq2[string, error] {
 func (p *Postgres) Renew(ctx context.Context, lease string, ttl time.Duration) error {
 	err := target.CheckLease(lease)
 	if err == nil && ttl <= 0 {
-		err = notDone(fmt.Errorf("a ttl of %v", ttl))
+		err = target.NotDone(fmt.Errorf("a ttl of %v", ttl))
 	}
 	if err == nil {
 		err = p.control(ctx, func(ctx context.Context, c *conn) error { return p.renew(ctx, c, lease, ttl) })
@@ -68,7 +68,7 @@ func (p *Postgres) renew(ctx context.Context, c *conn, lease string, ttl time.Du
 		if undo := c.script(ctx, "rollback"); undo != nil {
 			return undo
 		}
-		return notDone(err)
+		return target.NotDone(err)
 	}
 	found, err := p.find(ctx, c, []string{lease})
 	if err != nil {

@@ -41,7 +41,7 @@ func (p *Postgres) revoke(ctx context.Context, lease string) error {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
-		return notDone(err)
+		return target.NotDone(err)
 	}
 	if err := p.book.end(ctx, lease); err != nil {
 		return err
