@@ -25,6 +25,7 @@ type why string
 const (
 	whyMalformed why = "malformed"
 	whyIssuer    why = "issuer"
+	whyRevoked   why = "revoked"
 )
 
 // router is the verifiers of one view. It sends each piece of evidence to the issuer that it names.
@@ -93,21 +94,37 @@ func (r *router) Relied(issuerURL string) time.Duration {
 	return 0
 }
 
-// VerifyCertificate implements [identity.CertificateVerifier]. The issuers are asked one after the other: a chain
-// leads to one of them, and those to whom it does not lead reject it.
+// VerifyCertificate implements [identity.CertificateVerifier]. All issuers are asked: a chain leads to one of them as a
+// rule, and those to whom it does not lead reject it. Where several share an authority, what is revoked at one is good at
+// none, and where one of them cannot tell, nobody can; else the first that accepts it is its issuer.
 func (r *router) VerifyCertificate(ctx context.Context, chain []*x509.Certificate) (p identity.Principal, err error) {
 	name, done := "", r.measure()
 	defer func() { done(name, err) }()
 	refusals := []error{fmt.Errorf("no issuer accepts the client certificate: %w", identity.ErrRejected)}
+	var accepted *identity.Principal
 	for _, u := range r.certified {
-		p, err = u.Certificates.VerifyCertificate(ctx, chain)
-		if !errors.Is(err, identity.ErrRejected) {
+		found, err := u.Certificates.VerifyCertificate(ctx, chain)
+		reason, rejected := errors.AsType[reasoned](err)
+		switch {
+		case err == nil && accepted == nil:
+			accepted, name = &found, u.name
+		case err != nil && !errors.Is(err, identity.ErrRejected), rejected && reason.Reason() == string(whyRevoked):
 			name = u.name
-			return p, err
+			return identity.Principal{}, err
+		case err != nil:
+			refusals = append(refusals, err)
 		}
-		refusals = append(refusals, err)
+	}
+	if accepted != nil {
+		return *accepted, nil
 	}
 	return identity.Principal{}, errors.Join(refusals...)
+}
+
+// reasoned is a rejection of any verifier.
+type reasoned interface {
+	error
+	Reason() string
 }
 
 // claimedIssuers reads who a token that nobody has verified says it is from: `iss`, and the trust domain of a SPIFFE ID
