@@ -80,6 +80,15 @@ func (c *checker) narrow(text policyText, tree *ast.Policy, message string) (fro
 	return 0, len(text.tokens)
 }
 
+// conjuncts returns a, b, c of a && b && c.
+func conjuncts(body ast.IsNode) []ast.IsNode {
+	and, ok := body.(ast.NodeTypeAnd)
+	if !ok {
+		return []ast.IsNode{body}
+	}
+	return append(conjuncts(and.Left), and.Right)
+}
+
 // prefixes returns a, a && b, a && b && c, … of a chain.
 func prefixes(body ast.IsNode) []ast.IsNode {
 	var all []ast.IsNode

@@ -457,6 +457,23 @@ func TestAMixedComparisonIsFoundBesideAnotherMistake(t *testing.T) {
 	}
 }
 
+func TestAMistakeDoesNotMakeWhatIsRightBesideItWrong(t *testing.T) {
+	scope := "permit (principal is GitHub::Workload, action == Action::\"acquire\", resource) when {\n"
+	const ask, wrong = "principal.claims has environment && ", `context.local["Asia/Tokyo"].hour > 1 && `
+	for text, want := range map[string]int{
+		ask + wrong + `principal.claims.environment == "x"`:                                    1,
+		wrong + ask + `principal.claims.environment == "x"`:                                    1,
+		wrong + `principal.claims.environment == "x"`:                                          2, // nobody asked
+		wrong + ask + `principal.claims.environment == "x" && resource.labels.env == "x"`:      2,
+		`principal.claims.environment == "x" && ` + wrong + ask + `principal.issuer == "huhu"`: 2,
+	} {
+		_, err := policy.Compile(configUnchecked(t, scope+text+" };"), berlin(t))
+		if errs, _ := err.(source.Errors); len(errs) != want {
+			t.Errorf("%s: want %d, got\n%v", text, want, err)
+		}
+	}
+}
+
 func TestIssuersThatDeclareOneClaimDifferentlyAreRefused(t *testing.T) {
 	text := func(second string) access.Files {
 		return access.Files{"a.yaml": "kind: Issuer\nname: a\noidc: {url: https://a.example}\nclaims: {team: string, x: long}\n---\nkind: Issuer\nname: b\noidc: {url: https://b.example}\nclaims: {" + second + "}\n"}

@@ -119,14 +119,51 @@ func (c *checker) policy(text policyText, p *cedar.Policy) source.Errors {
 	messages := c.messages(tree)
 	if len(messages) > 0 {
 		const never = "unable to find an applicable action"
+		left := messages
+		if len(messages) > 1 {
+			left = c.messages(c.without(tree))
+		}
 		for _, message := range messages {
-			if strings.HasPrefix(message, never) && len(messages) > 1 {
+			if strings.HasPrefix(message, never) && len(messages) > 1 || isUnasked(message) && !slices.Contains(left, message) {
 				continue // it follows from the others
 			}
 			wrong = append(wrong, c.explain(text, tree, message))
 		}
 	}
 	return append(wrong, c.comparisons(text, tree, messages)...)
+}
+
+// isUnasked reports whether a message is about the use of an attribute that may be missing.
+func isUnasked(message string) bool {
+	return strings.HasPrefix(message, "unable to guarantee safety of access to optional")
+}
+
+// without returns a policy without those parts of an `&&` that are wrong by themselves. The validator forgets at such a
+// part what was asked for before it, and then says of what follows that nobody asked.
+func (c *checker) without(tree *ast.Policy) *ast.Policy {
+	bare := *tree
+	bare.Conditions = nil
+	known := c.messages(&bare)
+	isWrong := func(message string) bool { return !isUnasked(message) && !slices.Contains(known, message) }
+	good := bare
+	for _, condition := range tree.Conditions {
+		var body ast.IsNode
+		for _, part := range conjuncts(condition.Body) {
+			longer := part
+			if body != nil {
+				longer = ast.NodeTypeAnd{BinaryNode: ast.BinaryNode{Left: body, Right: part}}
+			}
+			try := bare
+			try.Conditions = []ast.ConditionType{{Condition: condition.Condition, Body: longer}}
+			if !slices.ContainsFunc(c.messages(&try), isWrong) {
+				body = longer
+			}
+		}
+		if body != nil {
+			good.Conditions = append(good.Conditions, ast.ConditionType{Condition: condition.Condition, Body: body})
+		}
+	}
+	return &good
 }
 
 // messages returns what the strict validator says, sorted and without repetitions. A validator that panics is
