@@ -45,7 +45,7 @@ func openCloud[S any](order TargetOrder, settings S, manages bool,
 	tokens func(cloud.Config, S) (*cloud.Tokens, error), principals func(cloud.Config, S) (*cloud.Principals, error),
 ) (OpenTarget, error) {
 	cfg := cloud.Config{
-		Instance: order.Mark.Instance, Name: order.Config.Name, Issuer: order.Issuer.URL(), Until: order.Until, Now: order.Now,
+		Instance: order.Mark.Instance, Name: order.Config.Name, Issuer: order.Issuer.URL(), Until: order.Until, Roles: order.Roles, Now: order.Now,
 		Log: order.Log.With("target", order.Config.Name),
 		Lease: func(ctx context.Context, lease string) (cloud.Held, error) {
 			held, err := order.Lease(ctx, lease)

@@ -138,9 +138,13 @@ func (t tokens) Exchange(ctx context.Context, ours secret.Text, grant target.Gra
 		return cloud.Token{}, err
 	}
 	if rights.PerLease {
-		return cloud.Token{}, &target.RefusalError{Text: "the role makes an application per lease, for which its target needs manage"}
+		return cloud.Token{}, errNoManage()
 	}
 	return t.assert(ctx, ours, rights.ClientID, rights.resource())
+}
+
+func errNoManage() error {
+	return &target.RefusalError{Text: "the role makes an application per lease, for which its target needs manage"}
 }
 
 // name is what everything of a lease is called.

@@ -46,7 +46,6 @@ func TestTokensConform(t *testing.T) {
 				targettest.Renewal:     "a token does not change: acquire another",
 				targettest.Narrowing:   "a service principal keeps what it was given",
 				targettest.Marking:     "of an application that exists: there is nothing of ours at Azure",
-				targettest.Checking:    "of an application that exists: Daypass has no rights of its own there",
 				targettest.Clocks:      "Azure's clock is in its answers only",
 				targettest.Expiries:    "of an application that exists: Entra tells nobody but who holds a token",
 				targettest.Cleaning:    "of an application that exists: a token leaves nothing behind",

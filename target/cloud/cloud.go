@@ -56,6 +56,8 @@ type Config struct {
 	Until func(ctx context.Context, lease string) (time.Time, error)
 	// Lease tells what a lease was granted as; only [Principals] asks.
 	Lease func(ctx context.Context, lease string) (Held, error)
+	// Roles gives the rights of the roles that the target has now, by name; nil where nobody knows. Only a check asks.
+	Roles func(context.Context) (map[string]json.RawMessage, error)
 	Now   func() time.Time
 	// Client speaks to the cloud; one that trusts the system's authorities unless given. Redirects are refused.
 	Client *http.Client

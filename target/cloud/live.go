@@ -76,15 +76,6 @@ func (p *Principals) Clean(ctx context.Context) (target.Residue, error) {
 	return target.Residue{}, nil
 }
 
-// Check says what the manager may do, too little or too much.
-func (p *Principals) Check(ctx context.Context) ([]target.Finding, error) {
-	found, err := p.accounts.Inspect(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("check %s: %w", p.accounts.Kind(), err)
-	}
-	return found, nil
-}
-
 // Mark keeps the mark on a principal that may do nothing. Neither cloud compares and writes in one act: of two servers that
 // come at once the last stays.
 func (p *Principals) Mark(ctx context.Context, m target.Mark) (target.Mark, error) {

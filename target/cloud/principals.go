@@ -43,8 +43,9 @@ type Accounts interface {
 	Mark(ctx context.Context) (string, error)
 	// SetMark keeps a text. With fresh it returns false where another was there first.
 	SetMark(ctx context.Context, text string, fresh bool) (bool, error)
-	// Inspect says what the manager may do, too little or too much.
-	Inspect(ctx context.Context) ([]target.Finding, error)
+	// Inspect says whether the cloud takes the manager's token, and what the manager may do, too little or too much. The role is
+	// one of the target's, for what is to be typed.
+	Inspect(ctx context.Context, role string) ([]target.Finding, error)
 }
 
 // Shell is a principal as the cloud shows it.

@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -17,6 +18,10 @@ type Service interface {
 	Audience() string
 	// Exchange gives a cloud's token for ours. Nothing lives longer than the expiry that it tells.
 	Exchange(ctx context.Context, ours secret.Text, g target.Grant) (Token, error)
+	// Try has the cloud take our token as far as can do no harm, and drops what it gives. It returns what the token was to become.
+	Try(ctx context.Context, ours secret.Text, rights json.RawMessage) (becomes string, err error)
+	// Answers are how the cloud refuses.
+	Answers() Answers
 	// Room is how long after the end of its lease a token may live.
 	Room() time.Duration
 }
@@ -27,7 +32,10 @@ type Tokens struct {
 	service Service
 }
 
-var _ target.Target = (*Tokens)(nil)
+var (
+	_ target.Target  = (*Tokens)(nil)
+	_ target.Checker = (*Tokens)(nil)
+)
 
 // NewTokens makes a target of one cloud. It connects to nothing.
 func NewTokens(cfg Config, s Service) *Tokens { return &Tokens{cfg, s} }

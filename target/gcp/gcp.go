@@ -153,12 +153,16 @@ func (t tokens) Exchange(ctx context.Context, ours secret.Text, grant target.Gra
 		return cloud.Token{}, err
 	}
 	if rights.PerLease {
-		return cloud.Token{}, &target.RefusalError{Text: "the role makes an account per lease, for which its target needs manage"}
+		return cloud.Token{}, errNoManage()
 	}
 	if grant.TTL > longest {
 		return cloud.Token{}, &target.RefusalError{Text: "Google gives tokens of a service account for an hour at most: ask for less, or lower ttl.max of the role"}
 	}
 	return t.enter(ctx, ours, rights.ServiceAccount, rights.Scopes, grant.TTL)
+}
+
+func errNoManage() error {
+	return &target.RefusalError{Text: "the role makes an account per lease, for which its target needs manage"}
 }
 
 // name is the ID of a lease's account: 30 characters at most, all that Google takes.

@@ -42,7 +42,6 @@ func TestTokensConform(t *testing.T) {
 				targettest.Renewal:     "a token does not change: acquire another",
 				targettest.Narrowing:   "an account keeps what it was given",
 				targettest.Marking:     "of an account that exists: there is nothing of ours at Google",
-				targettest.Checking:    "of an account that exists: Daypass has no rights of its own there",
 				targettest.Clocks:      "Google's clock is in its answers only",
 				targettest.Expiries:    "of an account that exists: Google tells nobody but who holds a token",
 				targettest.Cleaning:    "of an account that exists: a token leaves nothing behind",

@@ -86,6 +86,9 @@ func (c *Cloud) arm(r *http.Request, _ map[string]any) (answer, error) {
 		return answer{}, err
 	}
 	path := strings.ToLower(r.URL.Path)
+	if scope, asked := strings.CutSuffix(path, "/providers/microsoft.authorization/permissions"); asked {
+		return c.permissions(t, scope)
+	}
 	scope, name, known := strings.Cut(path, assignments)
 	switch {
 	case known && r.Method == http.MethodGet:
@@ -109,6 +112,18 @@ func (c *Cloud) arm(r *http.Request, _ map[string]any) (answer, error) {
 		return answer{}, denied()
 	}
 	return ok(map[string]any{"id": path})
+}
+
+// permissions are what a caller may do at a resource group, as patterns.
+func (c *Cloud) permissions(t token, scope string) (answer, error) {
+	value := []any{}
+	if c.may(t, scope, "") {
+		value = append(value, map[string]any{"actions": []string{"Microsoft.Authorization/roleAssignments/*", "*/read"}, "notActions": []string{}})
+	}
+	if c.has(t, scope, Contributor) {
+		value = append(value, map[string]any{"actions": []string{"*"}, "notActions": []string{"Microsoft.Authorization/*/Write", "Microsoft.Authorization/*/Delete"}})
+	}
+	return ok(map[string]any{"value": value})
 }
 
 // list shows the assignments at, above and below a scope, all in one page but for one that shows there are pages.

@@ -10,7 +10,6 @@
 package azuretest
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -46,6 +45,7 @@ type Cloud struct {
 	grants      map[string][]string    // of the manager: scope, in lower case, to the roles that it may assign there
 	graph       bool                   // the manager may use Graph
 	tokens      map[string]token
+	entra       Entra
 	owners      map[string]string // the application of each service principal that ever was
 	counter     int
 	lag         int
@@ -355,40 +355,4 @@ func (c *Cloud) configuration(*http.Request, map[string]any) (answer, error) {
 	return ok(map[string]any{
 		"issuer": at + "/v2.0", "token_endpoint": at + "/oauth2/v2.0/token", "authorization_endpoint": at + "/oauth2/v2.0/authorize",
 	})
-}
-
-// assert is Entra's token endpoint, for client assertions.
-func (c *Cloud) assert(r *http.Request, _ map[string]any) (answer, error) {
-	if r.PostFormValue("grant_type") != "client_credentials" || r.PostFormValue("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" {
-		return answer{}, refusal{http.StatusBadRequest, "unsupported_grant_type", "AADSTS70003: the grant is not one"}
-	}
-	subject, id, err := c.cfg.Verify(r.PostFormValue("client_assertion"), audience)
-	if err != nil {
-		return answer{}, refusal{http.StatusUnauthorized, "invalid_client", "AADSTS50027: " + err.Error()}
-	}
-	app := c.application(r.PostFormValue("client_id"))
-	if app == nil || hide(&app.hidden) {
-		return answer{}, refusal{http.StatusBadRequest, "unauthorized_client", "AADSTS700016: Application was not found in the directory."}
-	}
-	fits := false
-	for _, f := range app.federated {
-		fits = fits || f.issuer == c.cfg.Issuer && f.subject == subject && slices.Contains(f.audiences, any(audience))
-	}
-	if !fits {
-		return answer{}, refusal{http.StatusUnauthorized, "invalid_client", "AADSTS700213: No matching federated identity record found for presented assertion subject."}
-	}
-	if c.principal(app.appID) == nil {
-		return answer{}, refusal{http.StatusUnauthorized, "invalid_client", "AADSTS7000229: The client application is missing service principal in the tenant."}
-	}
-	resource, scoped := strings.CutSuffix(r.PostFormValue("scope"), "/.default")
-	if !scoped {
-		// A client adds scopes of its own.
-		resource, _, scoped = strings.Cut(r.PostFormValue("scope"), "/.default ")
-	}
-	if !scoped {
-		return answer{}, refusal{http.StatusBadRequest, "invalid_scope", "AADSTS1002012: The provided value for scope is not valid."}
-	}
-	text := "eyJ-stand-in." + rand.Text()
-	c.tokens[text] = token{app.appID, resource, id, c.cfg.Now().Add(c.life)}
-	return ok(map[string]any{"access_token": text, "token_type": "Bearer", "expires_in": int(c.life.Seconds()), "ext_expires_in": int(c.life.Seconds())})
 }

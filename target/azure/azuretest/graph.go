@@ -16,6 +16,7 @@ func (c *Cloud) routes() {
 	tenant := "/" + c.cfg.Tenant
 	c.handle("GET "+tenant+"/v2.0/.well-known/openid-configuration", c.configuration)
 	c.handle("POST "+tenant+"/oauth2/v2.0/token", c.assert)
+	c.handle("POST /{tenant}/oauth2/v2.0/token", c.noTenant)
 	c.handle("GET /v1.0/{collection}", c.graphGet)
 	c.handle("PATCH /v1.0/{collection}", c.graphUpsert)
 	c.handle("PATCH /v1.0/applications/{id}", c.update)

@@ -42,6 +42,7 @@ type Cloud struct {
 	policies map[string]*policy // by projects/ID, buckets/NAME, and accounts/EMAIL
 	roles    map[string][]string
 	tokens   map[string]token
+	provider Provider
 	counter  int
 	lag      int           // how many looks a change is hidden from
 	settle   time.Duration // how long what was disabled or unbound goes on working
@@ -68,9 +69,10 @@ type token struct {
 func New(cfg Config, resources map[string][]string) *Cloud {
 	c := &Cloud{cfg: cfg, mux: http.NewServeMux(), accounts: map[string]*account{}, policies: map[string]*policy{}, tokens: map[string]token{}}
 	c.roles = map[string][]string{
-		"roles/iam.workloadIdentityUser": {"iam.serviceAccounts.getAccessToken"},
-		"roles/storage.objectViewer":     {"storage.objects.list", "storage.objects.get"},
-		"roles/storage.objectAdmin":      {"storage.objects.list", "storage.objects.get", "storage.objects.delete"},
+		"roles/iam.workloadIdentityUser":   {"iam.serviceAccounts.getAccessToken"},
+		"roles/iam.serviceAccountKeyAdmin": {"iam.serviceAccountKeys.create"},
+		"roles/storage.objectViewer":       {"storage.objects.list", "storage.objects.get"},
+		"roles/storage.objectAdmin":        {"storage.objects.list", "storage.objects.get", "storage.objects.delete"},
 		"projects/" + cfg.Project + "/roles/daypassAccounts": {"iam.serviceAccounts.create", "iam.serviceAccounts.get", "iam.serviceAccounts.list",
 			"iam.serviceAccounts.update", "iam.serviceAccounts.disable", "iam.serviceAccounts.delete", "iam.serviceAccounts.getAccessToken"},
 		"roles/daypassPolicies": {"resourcemanager.projects.getIamPolicy", "resourcemanager.projects.setIamPolicy", "storage.buckets.getIamPolicy", "storage.buckets.setIamPolicy"},
@@ -277,7 +279,7 @@ func (c *Cloud) handle(pattern string, serve func(r *http.Request, body map[stri
 			w.WriteHeader(refused.code)
 			out = map[string]any{"error": map[string]any{"code": refused.code, "status": refused.status, "message": refused.text}}
 			if strings.HasSuffix(pattern, "/v1/token") {
-				out = map[string]any{"error": "invalid_grant", "error_description": refused.text}
+				out = map[string]any{"error": refused.status, "error_description": refused.text}
 			}
 		}
 		_ = json.NewEncoder(w).Encode(out) // the caller may have gone

@@ -1,7 +1,6 @@
 package gcptest
 
 import (
-	"errors"
 	"net/http"
 	"regexp"
 	"slices"
@@ -21,25 +20,11 @@ func (c *Cloud) routes() {
 	c.handle("POST /v3/projects/{verb}", c.projectPolicy)
 	c.handle("GET /storage/v1/b/{bucket}/iam", c.bucketPolicy)
 	c.handle("PUT /storage/v1/b/{bucket}/iam", c.setBucketPolicy)
+	c.handle("GET /storage/v1/b/{bucket}/iam/testPermissions", func(r *http.Request, _ map[string]any) (any, error) {
+		return c.test(r, "buckets/"+r.PathValue("bucket"), r.URL.Query()["permissions"])
+	})
 	c.handle("GET /storage/v1/b/{bucket}/o", c.objects)
 	c.handle("DELETE /storage/v1/b/{bucket}/o/{object}", c.objects)
-}
-
-// federate is sts.googleapis.com.
-func (c *Cloud) federate(r *http.Request, _ map[string]any) (any, error) {
-	if r.PostFormValue("audience") != c.cfg.Provider || r.PostFormValue("grant_type") != "urn:ietf:params:oauth:grant-type:token-exchange" ||
-		r.PostFormValue("subject_token_type") != "urn:ietf:params:oauth:token-type:jwt" {
-		return nil, errors.New("the exchange is not one")
-	}
-	subject, id, err := c.cfg.Verify(r.PostFormValue("subject_token"), "https:"+c.cfg.Provider)
-	if err != nil {
-		return nil, err
-	}
-	if len(subject) > 127 {
-		return nil, errors.New("the mapped attribute google.subject is longer than 127 bytes")
-	}
-	text := c.give(token{subject: subject, name: id, expires: c.cfg.Now().Add(time.Hour)})
-	return map[string]any{"access_token": text, "issued_token_type": "urn:ietf:params:oauth:token-type:access_token", "token_type": "Bearer", "expires_in": 3600}, nil
 }
 
 // verb is what is asked for with a colon: of accounts, and of tokens for them.
@@ -63,6 +48,9 @@ func (c *Cloud) verb(r *http.Request, body map[string]any) (any, error) {
 
 // impersonate is iamcredentials.googleapis.com. With - for a project, what does not exist is denied.
 func (c *Cloud) impersonate(r *http.Request, email string, body map[string]any) (any, error) {
+	if c.provider.Mute {
+		return nil, refusal{http.StatusForbidden, "PERMISSION_DENIED", "IAM Service Account Credentials API has not been used in project 123456 before or it is disabled."}
+	}
 	who, err := c.may(r, "iam.serviceAccounts.getAccessToken", nil, "accounts/"+email, c.home(email))
 	if err != nil {
 		return nil, err
@@ -236,6 +224,14 @@ func (c *Cloud) projectPolicy(r *http.Request, body map[string]any) (any, error)
 	id, verb, _ := strings.Cut(r.PathValue("verb"), ":")
 	on := "projects/" + id
 	switch verb {
+	case "testIamPermissions":
+		var asked []string
+		all, _ := body["permissions"].([]any)
+		for _, one := range all {
+			permission, _ := one.(string)
+			asked = append(asked, permission)
+		}
+		return c.test(r, on, asked)
 	case "getIamPolicy":
 		if _, err := c.may(r, "resourcemanager.projects.getIamPolicy", nil, on); err != nil {
 			return nil, err
@@ -251,6 +247,18 @@ func (c *Cloud) projectPolicy(r *http.Request, body map[string]any) (any, error)
 			refusal{http.StatusConflict, "ABORTED", "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff."})
 	}
 	return nil, missing("there is no method " + verb)
+}
+
+// test tells a caller which permissions it has on a resource.
+func (c *Cloud) test(r *http.Request, on string, asked []string) (any, error) {
+	if _, _, err := c.caller(r); err != nil {
+		return nil, err
+	}
+	held := slices.DeleteFunc(asked, func(permission string) bool {
+		_, err := c.may(r, permission, nil, on)
+		return err != nil
+	})
+	return map[string]any{"permissions": held}, nil
 }
 
 // bucketPolicy is storage.googleapis.com.
