@@ -88,6 +88,7 @@ const floors = `
 5 internal/enrolment        devices: invited, enrolled, renewed, removed
 5 internal/posture          what is said of the state of devices, clusters and principals
 5 internal/review           decides live leases again, and ends those that fall
+5 internal/oauth           the language of OAuth: what is asked in it, and how it is refused
 
 6 internal/feed             reads the sources of posture that have a URL
 6 internal/broker/brokertest a front desk for tests: the broker and the rooms beside it, over a real store
@@ -127,6 +128,7 @@ internal/broker     database/sql  all SQL lives in the store
 internal/admission  database/sql  all SQL lives in the store
 internal/revoker    database/sql  all SQL lives in the store
 internal/httpapi    database/sql  all SQL lives in the store
+internal/oauth      github.com/daypass/daypass/internal/store  it says what is asked, and asks nobody
 client              github.com/daypass/daypass/internal   outsiders import the SDK: it takes nothing of the server along
 target              github.com/daypass/daypass/internal   outsiders implement it
 identity            github.com/daypass/daypass/internal   outsiders implement it

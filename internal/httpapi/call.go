@@ -19,7 +19,7 @@ import (
 	"github.com/daypass/daypass/internal/accesstoken"
 	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/fault"
-	"github.com/daypass/daypass/secret"
+	"github.com/daypass/daypass/internal/oauth"
 )
 
 // answerTime is how long a call may take in all, the writing of its answer included. It is more than the broker
@@ -116,7 +116,7 @@ func (c *call) meet() (err error) {
 	if err := c.identifyRequest(); err != nil {
 		return err
 	}
-	if c.who.Evidence.Token, c.who.Evidence.Scheme, err = authorization(c.r.Header); err != nil {
+	if c.who.Evidence.Token, c.who.Evidence.Scheme, err = oauth.Authorization(c.r.Header); err != nil {
 		return err
 	}
 	if c.who.Evidence.Scheme == accesstoken.SchemeDPoP {
@@ -136,51 +136,30 @@ func (c *call) meet() (err error) {
 	return nil
 }
 
+// identifyRequest notes where the request comes from, and what shows that its sender holds a key. A page of another site
+// has no part in that: browsers show a client certificate whoever makes them ask.
+func (c *call) identifyRequest() error {
+	if http.NewCrossOriginProtection().Check(c.r) != nil {
+		return fault.New(fault.Denied, "read the Origin header", "a page of another site asks for this in a browser; that is not served")
+	}
+	c.who.Origin = admission.Origin{Request: c.id, SourceIP: sourceIP(c.r, c.edge.TrustedProxies)}
+	proof, err := oauth.Proof(c.r.Header)
+	if err != nil {
+		return err
+	}
+	c.who.Evidence.Proof, c.who.Evidence.Method, c.who.Evidence.URL = proof, c.r.Method, c.edge.URL+c.r.URL.EscapedPath()
+	// A proxy's certificate is the proxy's: it says nothing of whoever it speaks for, and would make all of them one.
+	if hop, ok := parseHop(c.r.RemoteAddr); c.r.TLS != nil && ok && !isTrusted(hop, c.edge.TrustedProxies) {
+		c.who.Evidence.Chain = c.r.TLS.PeerCertificates
+	}
+	return nil
+}
+
 // offerNonce gives the nonce of the next proof: RFC 9449 §8.2.
 func (c *call) offerNonce() {
 	if nonce := c.edge.Broker.Nonce(); nonce != "" {
 		c.w.Header().Set(dpop.HeaderNonce, nonce)
 	}
-}
-
-// authorization returns the token of the one Authorization header and its scheme, or none.
-func authorization(h http.Header) (token secret.Text, scheme string, err error) {
-	const op = "read the Authorization header"
-	values := h.Values("Authorization")
-	if len(values) == 0 {
-		return token, "", nil
-	}
-	if len(values) > 1 {
-		return token, "", fault.New(fault.Unauthenticated, op, "there is more than one Authorization header")
-	}
-	given, text, ok := strings.Cut(values[0], " ")
-	switch {
-	case ok && strings.EqualFold(given, accesstoken.SchemeBearer):
-		scheme = accesstoken.SchemeBearer
-	case ok && strings.EqualFold(given, accesstoken.SchemeDPoP):
-		scheme = accesstoken.SchemeDPoP
-	default:
-		return token, "", fault.New(fault.Unauthenticated, op, "send the token as Authorization: Bearer")
-	}
-	if len(text) > api.MaxToken {
-		return token, "", fault.New(fault.Unauthenticated, op, fmt.Sprintf("the token has more than %d bytes", api.MaxToken))
-	}
-	if text == "" || !isToken(text) {
-		return token, "", fault.New(fault.Unauthenticated, op, "the token is empty or has characters that no token has")
-	}
-	return secret.New(text), scheme, nil
-}
-
-// isToken reports whether all characters of a text are of RFC 6750's b64token.
-func isToken(text string) bool {
-	for _, c := range []byte(text) {
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
-		case strings.IndexByte("-._~+/=", c) < 0:
-			return false
-		}
-	}
-	return true
 }
 
 // idempotencyKey returns the one Idempotency-Key, or none.

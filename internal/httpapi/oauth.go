@@ -1,34 +1,22 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"log/slog"
 	"net/http"
 	"reflect"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/dpop"
 	"github.com/daypass/daypass/internal/accesstoken"
-	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/issuer"
+	"github.com/daypass/daypass/internal/oauth"
 	"github.com/daypass/daypass/secret"
-)
-
-// Types of tokens: RFC 8693 §3.
-const (
-	typeAccess = "urn:ietf:params:oauth:token-type:access_token"
-	typeJWT    = "urn:ietf:params:oauth:token-type:jwt"
-	typeID     = "urn:ietf:params:oauth:token-type:id_token"
-)
-
-// Types of client assertions: RFC 7523 §2.2, and the draft of SPIFFE client authentication.
-const (
-	assertionJWT    = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-	assertionSPIFFE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
 )
 
 // oauthEndpoints are the paths whose refusals are OAuth's, with what they are counted as.
@@ -61,224 +49,81 @@ func oauthRoutes() []route {
 	}
 }
 
-// grant is one way to ask for a token.
-type grant struct {
-	read  func(*call, form) (broker.ExchangeRequest, error)
-	codes refusalCodes
-}
-
-func grants() map[string]grant {
-	return map[string]grant{
-		issuer.GrantExchange:          {(*call).readExchange, refusalCodes{invalidRequest, invalidRequest}},
-		issuer.GrantJWTBearer:         {(*call).readAssertion, refusalCodes{invalidGrant, invalidGrant}},
-		issuer.GrantClientCredentials: {(*call).readClient, refusalCodes{invalidClient, "unauthorized_client"}},
-	}
-}
-
 // token is the token endpoint.
 func (c *call) token() error {
 	c.offerNonce()
 	codes, err := c.exchange()
 	if err != nil {
-		c.failOAuth("token", codes.asOAuth(err))
+		c.refuseOAuth("token", codes, err)
 	}
 	return nil
 }
 
-// exchange reads a request, has it served, and answers.
-func (c *call) exchange() (refusalCodes, error) {
-	codes := refusalCodes{invalidRequest, invalidRequest}
+// exchange reads a request, has it served, and answers. It returns what refusals of it are called.
+func (c *call) exchange() (oauth.Codes, error) {
+	codes := malformedRequest()
 	if err := c.identifyRequest(); err != nil {
 		return codes, err
 	}
-	f, err := c.form()
+	f, err := oauth.ReadForm(c.w, c.r)
 	if err != nil {
 		return codes, err
 	}
-	if err := c.refuseSecrets(f); err != nil {
-		return codes, err
-	}
-	g, ok := grants()[f.text("grant_type")]
-	if !ok {
-		if !f.has("grant_type") {
-			return codes, badRequest("grant_type is missing (RFC 6749 §4.5)")
-		}
-		return codes, &oauthError{code: unsupportedGrant, text: "the grant types are token-exchange, jwt-bearer and client_credentials (RFC 6749 §5.2)"}
-	}
-	codes = g.codes
-	wish, err := f.wish(c.edge.URL)
+	asked, err := oauth.Read(f, c.r.Header, c.who.Evidence, c.edge.URL)
 	if err != nil {
 		return codes, err
 	}
-	if wish.Role != "" {
-		codes.denied = wish.refusal
+	if err := checkReason(asked.Reason); err != nil {
+		return codes, &oauth.Refusal{Code: oauth.InvalidDetails, Text: publicOf(err)}
 	}
-	request, err := g.read(c, f)
+	key, err := c.idempotencyKey()
 	if err != nil {
 		return codes, err
 	}
-	if request.Key, err = c.idempotencyKey(); err != nil {
-		return codes, err
-	}
-	request.Role, request.Reason, request.Origin = wish.Role, wish.Reason, c.who.Origin
-	if wish.TTL != nil {
-		request.TTL = time.Duration(*wish.TTL)
-	}
-	out, err := c.edge.Broker.Exchange(c.edge.Tracer.Accept(c.r.Context(), c.r.Header.Values("Traceparent")), request)
+	out, err := c.edge.Broker.Exchange(c.edge.Tracer.Accept(c.r.Context(), c.r.Header.Values("Traceparent")), broker.ExchangeRequest{
+		Parties: asked.Parties, Role: asked.Role, TTL: asked.TTL, Reason: asked.Reason, Key: key, Origin: c.who.Origin})
 	if err != nil {
-		return codes, err
+		return asked.Codes, err
 	}
-	return codes, c.giveToken(f.text("requested_token_type"), wish, out)
+	return asked.Codes, c.giveToken(asked, out)
+}
+
+// malformedRequest is what refusals are called before it is known what is asked.
+func malformedRequest() oauth.Codes {
+	return oauth.Codes{Evidence: oauth.InvalidRequest, Denied: oauth.InvalidRequest}
 }
 
 // giveToken answers with what an exchange gave.
-func (c *call) giveToken(wanted string, w wish, out broker.Exchanged) error {
+func (c *call) giveToken(asked oauth.Request, out broker.Exchanged) error {
 	if out.Acquired == nil {
 		c.edge.OAuth("token", "ok")
-		return c.answer(api.TokenAnswer{AccessToken: out.Text.Reveal(), IssuedType: typeAccess, TokenType: out.Token.Binding.TokenType(),
+		return c.answer(api.TokenAnswer{AccessToken: out.Text.Reveal(), IssuedType: oauth.TypeAccess, TokenType: out.Token.Binding.TokenType(),
 			ExpiresIn: seconds(out.Token.ExpiresAt.Sub(c.edge.Now()))})
 	}
 	answer := leaseAnswer(*out.Acquired, c.edge.Guard.View(), c.edge.Now())
-	if wanted != "" && wanted != answer.IssuedType {
+	if asked.Wanted != "" && asked.Wanted != answer.IssuedType {
 		c.edge.Broker.Undelivered(c.r.Context(), out.Acquired.Lease.ID)
-		return badRequest("the role gives no token of the requested_token_type; its lease has ended (RFC 8693 §2.1)")
+		return &oauth.Refusal{Code: oauth.InvalidRequest, Text: "the role gives no token of the requested_token_type; its lease has ended (RFC 8693 §2.1)"}
 	}
-	answer.Scope = w.scope
-	if w.refusal == invalidDetails {
-		answer.Details = []api.RoleDetails{w.RoleDetails}
-	}
+	answer.Scope, answer.Details = asked.Scope, asked.Details
 	c.edge.OAuth("token", "ok")
 	return c.deliver(*out.Acquired, answer, http.StatusOK)
 }
 
 func seconds(d time.Duration) int64 { return int64(max(d, 0) / time.Second) }
 
-// identifyRequest notes where the request comes from, and what shows that its sender holds a key. A page of another site
-// has no part in that: browsers show a client certificate whoever makes them ask.
-func (c *call) identifyRequest() error {
-	if http.NewCrossOriginProtection().Check(c.r) != nil {
-		return fault.New(fault.Denied, "read the Origin header", "a page of another site asks for this in a browser; that is not served")
-	}
-	c.who.Origin = admission.Origin{Request: c.id, SourceIP: sourceIP(c.r, c.edge.TrustedProxies)}
-	proof, err := proofOf(c.r.Header)
-	if err != nil {
-		return err
-	}
-	c.who.Evidence.Proof, c.who.Evidence.Method, c.who.Evidence.URL = proof, c.r.Method, c.edge.URL+c.r.URL.EscapedPath()
-	// A proxy's certificate is the proxy's: it says nothing of whoever it speaks for, and would make all of them one.
-	if hop, ok := parseHop(c.r.RemoteAddr); c.r.TLS != nil && ok && !isTrusted(hop, c.edge.TrustedProxies) {
-		c.who.Evidence.Chain = c.r.TLS.PeerCertificates
-	}
-	return nil
-}
-
-// proofOf returns the one DPoP header, or none.
-func proofOf(h http.Header) (string, error) {
-	values := h.Values(dpop.Header)
-	if len(values) > 1 {
-		return "", fault.Wrap(fault.Unauthenticated, "read the DPoP header", "",
-			&accesstoken.Refusal{Code: accesstoken.InvalidProof, Text: "there is more than one DPoP header (RFC 9449 §4.3)"})
-	}
-	return h.Get(dpop.Header), nil
-}
-
-// refuseSecrets refuses clients that authenticate by what they have to keep: there are none.
-func (c *call) refuseSecrets(f form) error {
-	text := "clients here have no secrets: they show tokens that their platform gives them (RFC 7523 §2.2)"
-	if scheme, _, ok := strings.Cut(c.r.Header.Get("Authorization"), " "); ok || c.r.Header.Get("Authorization") != "" {
-		if !strings.EqualFold(scheme, "Basic") {
-			scheme = accesstoken.SchemeBearer
-		}
-		return &oauthError{code: invalidClient, text: text, scheme: scheme}
-	}
-	if f.has("client_secret") {
-		return &oauthError{code: invalidClient, text: text}
-	}
-	return nil
-}
-
-// readExchange reads a token exchange: RFC 8693 §2.1.
-func (c *call) readExchange(f form) (request broker.ExchangeRequest, err error) {
-	if f.has("client_assertion") {
-		return request, badRequest("client_assertion goes with grant_type=client_credentials: of a token exchange the tokens say who asks")
-	}
-	request.Parties.Subject = c.who.Evidence
-	if request.Parties.Subject.Token, err = f.typedToken("subject_token"); err != nil {
-		return request, err
-	}
-	if f.has("actor_token") || f.has("actor_token_type") {
-		if request.Parties.Actor, err = f.typedToken("actor_token"); err != nil {
-			return request, err
-		}
-	}
-	wanted := f.text("requested_token_type")
-	if wanted != "" && !slices.Contains([]string{typeAccess, typeJWT, api.TokenLease}, wanted) {
-		return request, badRequest("tokens are issued of the types access_token, jwt and " + api.TokenLease + " (RFC 8693 §2.1)")
-	}
-	if wish, err := f.wish(c.edge.URL); err == nil && wish.Role == "" && wanted != "" && wanted != typeAccess {
-		return request, badRequest("without a role the token is of type access_token (RFC 8693 §2.1)")
-	}
-	return request, nil
-}
-
-// typedToken reads a token that comes with its type.
-func (f form) typedToken(name string) (secret.Text, error) {
-	text, err := f.token(name)
-	if err != nil {
-		return text, err
-	}
-	if !slices.Contains([]string{typeJWT, typeID, typeAccess, api.TokenEvidence}, f.text(name+"_type")) {
-		return text, badRequest(name + "_type is one of jwt, id_token and access_token (RFC 8693 §3), or " + api.TokenEvidence)
-	}
-	return text, nil
-}
-
-// readAssertion reads an assertion as grant: RFC 7523 §2.1.
-func (c *call) readAssertion(f form) (request broker.ExchangeRequest, err error) {
-	request.Parties.Subject = c.who.Evidence
-	request.Parties.Subject.Token, err = f.token("assertion")
-	return request, err
-}
-
-// readClient reads a client that authenticates itself, by an assertion or by its certificate.
-func (c *call) readClient(f form) (request broker.ExchangeRequest, err error) {
-	request.Parties.Subject, request.Parties.Client = c.who.Evidence, f.text("client_id")
-	if !f.has("client_assertion") && !f.has("client_assertion_type") {
-		if len(request.Parties.Subject.Chain) == 0 {
-			return request, &oauthError{code: invalidClient, text: "send a client_assertion (RFC 7523 §2.2), or come with a client certificate that an issuer here accepts (RFC 8705 §2)"}
-		}
-		return request, nil
-	}
-	switch f.text("client_assertion_type") {
-	case assertionJWT:
-	case assertionSPIFFE:
-		request.Parties.Prefix = "spiffe://"
-	default:
-		return request, &oauthError{code: invalidClient, text: "client_assertion_type is jwt-bearer (RFC 7523 §2.2) or jwt-spiffe"}
-	}
-	request.Parties.Subject.Token, err = f.token("client_assertion")
-	return request, err
-}
-
 // introspect is the introspection endpoint. Its caller shows who they are as at any other call.
 func (c *call) introspect() error {
 	err := c.meet()
-	var f form
-	if err == nil {
-		f, err = c.form()
-	}
-	var token secret.Text
-	if err == nil {
-		token, err = f.token("token")
-	}
+	token, err := c.formToken(err)
 	var found broker.Introspection
 	if err == nil {
 		found, err = c.edge.Broker.Introspect(c.r.Context(), c.who, token)
 	}
 	if err != nil {
-		e := refusalCodes{invalidClient, invalidClient}.asOAuth(err)
-		if e.code == invalidClient || e.code == accesstoken.UseNonce || e.code == accesstoken.InvalidProof {
-			e.status, e.unproven = http.StatusUnauthorized, true
+		e := oauth.Codes{Evidence: oauth.InvalidClient, Denied: oauth.InvalidClient}.Of(err, problemOf(err, "").Title)
+		if e.Code == oauth.InvalidClient || e.Code == accesstoken.UseNonce || e.Code == accesstoken.InvalidProof {
+			e.Status, e.Unproven = http.StatusUnauthorized, true
 		}
 		c.failOAuth("introspect", e)
 		return nil
@@ -308,21 +153,77 @@ func (c *call) wireIntrospection(found broker.Introspection) api.Introspection {
 // revoke is the revocation endpoint. Who has a token may end it, so nobody has to say who they are.
 func (c *call) revoke() error {
 	err := c.identifyRequest()
-	var f form
-	if err == nil {
-		f, err = c.form()
-	}
-	var token secret.Text
-	if err == nil {
-		token, err = f.token("token")
-	}
+	token, err := c.formToken(err)
 	if err == nil {
 		err = c.edge.Broker.RevokeToken(c.r.Context(), c.who.Origin, token)
 	}
 	if err != nil {
-		c.failOAuth("revoke", refusalCodes{invalidRequest, invalidRequest}.asOAuth(err))
+		c.refuseOAuth("revoke", malformedRequest(), err)
 		return nil
 	}
 	c.edge.OAuth("revoke", "ok")
 	return c.answer(struct{}{})
+}
+
+// formToken reads the one token that a form is about, unless there is an error already.
+func (c *call) formToken(before error) (secret.Text, error) {
+	if before != nil {
+		return secret.Text{}, before
+	}
+	f, err := oauth.ReadForm(c.w, c.r)
+	if err != nil {
+		return secret.Text{}, err
+	}
+	return f.Token("token")
+}
+
+// inOAuth has an OAuth endpoint say in OAuth's words what refuse says.
+func inOAuth(endpoint string, refuse func(*call) error) func(*call) error {
+	return func(c *call) error {
+		err := refuse(c)
+		c.failOAuth(endpoint, &oauth.Refusal{Status: problemOf(err, "").Status, Code: oauth.InvalidRequest, Text: publicOf(err) + " (RFC 6749 §3.2)", Err: err})
+		return nil
+	}
+}
+
+// publicOf is what of an error is for its caller.
+func publicOf(err error) string {
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return f.Public
+	}
+	return ""
+}
+
+// refuseOAuth answers with an error as OAuth clients understand it.
+func (c *call) refuseOAuth(endpoint string, codes oauth.Codes, err error) {
+	c.failOAuth(endpoint, codes.Of(err, problemOf(err, "").Title))
+}
+
+// failOAuth answers with a refusal, counts it and logs its cause, once.
+func (c *call) failOAuth(endpoint string, e *oauth.Refusal) {
+	c.edge.OAuth(endpoint, e.Code)
+	c.tellRefused(e)
+	c.status = e.HTTPStatus()
+	level := slog.LevelDebug
+	switch {
+	case c.status >= http.StatusInternalServerError:
+		level = slog.LevelError
+	case e.Err != nil && e.Code != accesstoken.UseNonce:
+		level = slog.LevelInfo
+	}
+	if !errors.Is(e.Err, context.Canceled) || c.r.Context().Err() == nil {
+		c.edge.Log.Log(c.r.Context(), level, "a request was refused", "request", c.id, "method", c.r.Method, "path", c.route, "code", e.Code, "err", e)
+	}
+	e.Head(c.w.Header(), c.edge.Broker.Nonce())
+	refused := e.Body()
+	if e.Err != nil {
+		refused.Kind = problemOf(e.Err, "").Code
+	}
+	body, err := json.Marshal(refused)
+	if err != nil { // texts: it cannot happen
+		body = []byte("{}")
+	}
+	if err := c.send("application/json", body); err != nil {
+		c.edge.Log.Debug("a refusal could not be written", "request", c.id, "err", err)
+	}
 }

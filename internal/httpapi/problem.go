@@ -15,6 +15,7 @@ import (
 	"github.com/daypass/daypass/api"
 	"github.com/daypass/daypass/internal/accesstoken"
 	"github.com/daypass/daypass/internal/fault"
+	"github.com/daypass/daypass/internal/oauth"
 	"github.com/daypass/daypass/internal/source"
 )
 
@@ -89,7 +90,7 @@ func (c *call) fail(err error) {
 			"code", p.Code, "err", err)
 	}
 	if p.Status == http.StatusUnauthorized {
-		challenge(c.w.Header(), err, c.edge.Broker.Nonce())
+		oauth.Challenge(c.w.Header(), err, c.edge.Broker.Nonce())
 	}
 	c.tellRefused(err)
 	c.sendProblem(p)

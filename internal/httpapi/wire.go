@@ -12,6 +12,7 @@ import (
 	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/broker"
 	"github.com/daypass/daypass/internal/delegation"
+	"github.com/daypass/daypass/internal/oauth"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/store"
 )
@@ -43,7 +44,7 @@ func leaseAnswer(a broker.Acquired, view *admission.View, now time.Time) api.Tok
 		AccessToken: all.LeaseToken, IssuedType: api.TokenLease, TokenType: "N_A", ExpiresIn: seconds(a.Lease.ExpiresAt.Sub(now)),
 		Lease: &all.Lease, LeaseToken: all.LeaseToken, Credential: &all.Credential, Receipt: all.Receipt, Clamped: all.Clamped,
 	}
-	for name, issued := range map[string]string{"token": typeJWT, "access_token": typeAccess} {
+	for name, issued := range map[string]string{"token": oauth.TypeJWT, "access_token": oauth.TypeAccess} {
 		if text, ok := a.Credential.Secrets[name]; ok {
 			answer.AccessToken, answer.IssuedType, answer.TokenType = text.Reveal(), issued, accesstoken.SchemeBearer
 		}
