@@ -150,8 +150,10 @@ func (a *app) trustCheckCommand() *cobra.Command {
 		Use: "check ROLE|TARGET", Short: "see whether others can verify the tokens of a role, and take them", Args: exactly("ROLE or TARGET"),
 		Long: wrap(`Reads our issuer's two documents as outsiders do, over https from the issuer's URL, and compares them with what
 			the server publishes: the issuer to the letter, every key, and the clocks. Then the server tries the role's target, or
-			the target's roles. At AWS it exchanges a token as the role's workloads have it for a session that may do nothing, which
-			nobody gets; a refusal is explained, with what to type. Exits with 1 when something will not work.
+			the target's roles. At AWS, Google Cloud and Azure it exchanges a token as the role's workloads have it, and nobody gets
+			what comes of it: a session or token that may do nothing, at Azure one that is dropped. Where the role makes something
+			per lease, it is the token by which the server manages the target, and what that may do. A refusal is explained, with
+			what to type. Exits with 1 when something will not work.
 
 			What else trusts the tokens of a role of the kind oidc-token, only it can say.`),
 		Example: `daypass trust check deploy
