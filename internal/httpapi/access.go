@@ -110,11 +110,7 @@ func (c *call) checkAccess(in api.AccessRequest) (api.AccessCheck, error) {
 }
 
 func (c *call) revisions(none) (page api.Page[api.Revision], err error) {
-	q, err := c.query("limit", "cursor")
-	if err != nil {
-		return page, err
-	}
-	limit, cursor, err := q.page()
+	limit, cursor, err := c.page()
 	if err != nil {
 		return page, err
 	}

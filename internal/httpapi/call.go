@@ -218,6 +218,15 @@ func (q query) number(name string, low, high, otherwise int64) (int64, error) {
 	return n, nil
 }
 
+// page reads limit and cursor of a list that is asked for nothing else.
+func (c *call) page() (limit int, cursor string, err error) {
+	q, err := c.query("limit", "cursor")
+	if err != nil {
+		return 0, "", err
+	}
+	return q.page()
+}
+
 // page reads limit and cursor.
 func (q query) page() (limit int, cursor string, err error) {
 	n, err := q.number("limit", 1, api.MaxPage, api.DefaultPage)

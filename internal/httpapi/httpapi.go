@@ -10,7 +10,8 @@
 //   - Every call has a request ID, in its answer, its problem and its log line.
 //   - Local administration is a property of the connection ([Peer]) that no header can claim.
 //
-// The calls are one table (routes.go), from which the OpenAPI document is made. The package decides nothing: who
+// The calls are one table (routes.go), from which the OpenAPI document is made. What OAuth clients say and are told is in
+// their language (internal/oauth); what is done about it is as for everybody. The package decides nothing: who
 // may do what is the broker's business. It must not import concrete targets or issuers, and reads no clock.
 package httpapi
 
@@ -90,6 +91,7 @@ type edge struct {
 
 // New returns the handler of all calls. It serves the TCP listener and the socket alike.
 func New(cfg Config) http.Handler {
+	cfg.Log = boundRefusals(cfg.Log)
 	e := &edge{Config: cfg, mux: http.NewServeMux(), metrics: metricsHandler(cfg.Metrics)}
 	table := e.routes()
 	methods := map[string][]string{}

@@ -49,11 +49,7 @@ func (c *call) lock(in api.LockRequest) (api.Lock, error) {
 }
 
 func (c *call) locks(none) (page api.Page[api.Lock], err error) {
-	q, err := c.query("limit", "cursor")
-	if err != nil {
-		return page, err
-	}
-	limit, cursor, err := q.page()
+	limit, cursor, err := c.page()
 	if err != nil {
 		return page, err
 	}

@@ -68,11 +68,7 @@ func (c *call) withdrawPosture(none) (api.PostureRecord, error) {
 }
 
 func (c *call) postures(none) (page api.Page[api.PostureRecord], err error) {
-	q, err := c.query("limit", "cursor")
-	if err != nil {
-		return page, err
-	}
-	limit, cursor, err := q.page()
+	limit, cursor, err := c.page()
 	if err != nil {
 		return page, err
 	}

@@ -130,7 +130,7 @@ func Absent(err error) error {
 // Refused marks answers as definite that say no before anything was done, and requests that were not made.
 func Refused(err error) error {
 	if _, unsent := errors.AsType[*unsentError](err); unsent {
-		return notDone(err)
+		return target.NotDone(err)
 	}
 	if e, ok := errors.AsType[*StatusError](err); ok && e.First && e.Status >= 400 && e.Status <= 404 {
 		return fmt.Errorf("%w: %w", err, target.ErrNotDone)

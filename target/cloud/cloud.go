@@ -24,7 +24,6 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/secret"
-	"github.com/daypass/daypass/target"
 )
 
 // subjectTTL is how long a token of ours lives that a cloud is shown: it is used at once.
@@ -104,14 +103,6 @@ func ReadRights[R interface{ Validate() error }](text json.RawMessage) (rights R
 		return rights, errors.New("the rights are not those of such a role: something follows them")
 	}
 	return rights, rights.Validate()
-}
-
-// notDone marks an error as one that changed nothing.
-func notDone(err error) error {
-	if err == nil || errors.Is(err, target.ErrNotDone) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", err, target.ErrNotDone)
 }
 
 // Pause waits for d, or as long as ctx allows.

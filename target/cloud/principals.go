@@ -116,12 +116,12 @@ func (p *Principals) Grant(ctx context.Context, g target.Grant) (target.Credenti
 
 func (p *Principals) grant(ctx context.Context, g target.Grant) (c target.Credential, err error) {
 	if err := p.begin(ctx, g); err != nil {
-		return c, notDone(err)
+		return c, target.NotDone(err)
 	}
 	until := p.cfg.Now().Add(g.TTL).UTC().Truncate(time.Second)
 	shell, err := p.accounts.Make(ctx, g.Lease, note{until: until.Add(p.terms.Room), holder: g.Holder.Text(maxHolder)}.String())
 	if err == nil && shell.State == Ended {
-		err = notDone(errEnded)
+		err = target.NotDone(errEnded)
 	}
 	if err != nil {
 		return c, fmt.Errorf("make its principal: %w", err)
