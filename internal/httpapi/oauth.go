@@ -206,13 +206,15 @@ func (c *call) failOAuth(endpoint string, e *oauth.Refusal) {
 	c.status = e.HTTPStatus()
 	level := slog.LevelDebug
 	switch {
+	case fault.Is(e.Err, fault.IssuerUnavailable):
+		level = slog.LevelWarn // as in fail
 	case c.status >= http.StatusInternalServerError:
 		level = slog.LevelError
 	case e.Err != nil && e.Code != accesstoken.UseNonce:
 		level = slog.LevelInfo
 	}
 	if !errors.Is(e.Err, context.Canceled) || c.r.Context().Err() == nil {
-		c.edge.Log.Log(c.r.Context(), level, "a request was refused", "request", c.id, "method", c.r.Method, "path", c.route, "code", e.Code, "err", e)
+		c.edge.Log.Log(c.r.Context(), level, refusedLine, "request", c.id, "method", c.r.Method, "path", c.route, "code", e.Code, "err", e)
 	}
 	e.Head(c.w.Header(), c.edge.Broker.Nonce())
 	refused := e.Body()

@@ -80,13 +80,15 @@ func (c *call) fail(err error) {
 	p := problemOf(err, c.id)
 	level := slog.LevelDebug
 	switch kind := fault.Kind(p.Code); {
+	case kind == fault.IssuerUnavailable:
+		level = slog.LevelWarn // whoever makes up a key's name makes one; that an issuer fails is told by what watches it
 	case p.Status >= http.StatusInternalServerError:
 		level = slog.LevelError
 	case kind == fault.Denied || kind == fault.TooMany || kind == fault.Conflict || kind == fault.Unauthenticated && errors.Unwrap(err) != nil:
 		level = slog.LevelInfo // a token that was not accepted has a cause; one that is missing has none
 	}
 	if !errors.Is(err, context.Canceled) || c.r.Context().Err() == nil {
-		c.edge.Log.Log(c.r.Context(), level, "a request was refused", "request", c.id, "method", c.r.Method, "path", c.route,
+		c.edge.Log.Log(c.r.Context(), level, refusedLine, "request", c.id, "method", c.r.Method, "path", c.route,
 			"code", p.Code, "err", err)
 	}
 	if p.Status == http.StatusUnauthorized {
