@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,7 +28,7 @@ import (
 //
 // Its methods may be called concurrently.
 type Book struct {
-	prometheus.Counter // of all denials
+	*prometheus.CounterVec // of all denials, by reason
 
 	store *store.Store
 	now   func() time.Time
@@ -58,16 +59,40 @@ const (
 
 // New returns a Book without denials.
 func New(s *store.Store, now func() time.Time, log *slog.Logger) *Book {
-	return &Book{
-		Counter: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "daypass_denials_total", Help: "Requests that policies, locks or a missing role denied."}),
+	b := &Book{
+		CounterVec: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "daypass_denials_total",
+			Help: "Requests that were denied, by reason (forbid: a policy forbids; none: no policy permits; error: a policy failed; lock; ended: while it was granted; role: there is none of that name)."},
+			[]string{"reason"}),
 		store: s, now: now, log: log, fresh: map[string]*rate.Limiter{}, seen: map[kind]*known{},
 	}
+	for _, reason := range reasons() {
+		b.WithLabelValues(reason) // each begins at zero
+	}
+	return b
+}
+
+// noRole is the reason where nothing decided, since there is no such role.
+const noRole = "role"
+
+// reasons are the words that denials are counted by: the effects of reasons, of policies and of what overrules them.
+func reasons() []string { return []string{"forbid", "none", "error", "lock", "ended", noRole} }
+
+// reasonOf is the word for a denial. The names of policies and roles are no words: they are many, and not for all.
+func reasonOf(d store.Decision, about string) string {
+	if about == "" {
+		return noRole
+	}
+	var given []struct{ Effect string }
+	if err := json.Unmarshal(d.Reasons, &given); err != nil || len(given) == 0 || !slices.Contains(reasons(), given[0].Effect) {
+		return "error"
+	}
+	return given[0].Effect
 }
 
 // Note counts a denial and returns the ID of the decision that stands for it, empty where it was only counted.
 func (b *Book) Note(ctx context.Context, d store.Decision, about string) string {
-	b.Inc()
+	b.WithLabelValues(reasonOf(d, about)).Inc()
 	key := kind{d.IssuerURL, d.Subject, d.Action, about, d.Outcome}
 	if about != "" {
 		key.effect = string(d.Reasons) + d.Revision + surroundings(d.Input)

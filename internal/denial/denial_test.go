@@ -8,8 +8,11 @@ import (
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
+
 	"github.com/daypass/daypass/internal/denial"
 	"github.com/daypass/daypass/internal/lease"
+	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/store"
 	"github.com/daypass/daypass/internal/store/sqlite"
 	"github.com/daypass/daypass/ledger"
@@ -105,4 +108,35 @@ func TestFirstDenialsHaveARateForEachIssuer(t *testing.T) {
 	if unwritten == 0 || unwritten > 100 {
 		t.Errorf("%d of 200 strangers' denials were only counted", unwritten)
 	}
+}
+
+func TestDenialsAreCountedByTheirReason(t *testing.T) {
+	book := denial.New(open(t), func() time.Time { return noon }, slog.New(slog.DiscardHandler))
+	for _, c := range []struct{ reasons, about, want string }{
+		{`[{"effect":"` + string(policy.Forbid) + `","policy":"night"}]`, "reader", "forbid"},
+		{`[{"effect":"` + string(policy.None) + `"}]`, "reader", "none"},
+		{`[{"effect":"` + string(policy.Failed) + `"}]`, "reader", "error"},
+		{`[{"effect":"lock"}]`, "reader", "lock"},
+		{`[{"effect":"ended"}]`, "reader", "ended"},
+		{`[{"effect":"none"}]`, "", "role"},
+		{`[{"effect":"of a stranger"}]`, "reader", "error"},
+	} {
+		before := counted(t, book, c.want)
+		d := refused("alice")
+		d.Reasons = []byte(c.reasons)
+		book.Note(t.Context(), d, c.about)
+		if got := counted(t, book, c.want) - before; got != 1 {
+			t.Errorf("%s about %q counted %v as %s", c.reasons, c.about, got, c.want)
+		}
+	}
+}
+
+// counted is how often denials had a reason.
+func counted(t *testing.T, book *denial.Book, reason string) float64 {
+	t.Helper()
+	var m dto.Metric
+	if err := book.WithLabelValues(reason).Write(&m); err != nil {
+		t.Fatal(err)
+	}
+	return m.GetCounter().GetValue()
 }

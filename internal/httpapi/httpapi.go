@@ -52,6 +52,8 @@ type Config struct {
 	URL, IssuerURL string
 	// OAuth counts the answers of the OAuth endpoints, by endpoint and code of RFC 6749, or ok.
 	OAuth func(endpoint, outcome string)
+	// Problem counts the problems that other calls are answered with, by code: one of [Codes].
+	Problem func(code string)
 	// Refused hears where a request came from whose evidence was missing or not accepted. It returns at once. nil: nobody
 	// wants to know.
 	Refused func(from netip.Addr)

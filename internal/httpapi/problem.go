@@ -52,6 +52,15 @@ func problemKinds() map[fault.Kind]problemKind {
 	}
 }
 
+// Codes are the codes of all problems, sorted.
+func Codes() (codes []string) {
+	for kind := range problemKinds() {
+		codes = append(codes, string(kind))
+	}
+	slices.Sort(codes)
+	return codes
+}
+
 // problemType is the tag URI of a code.
 func problemType(code fault.Kind) string { return "tag:daypass.dev,2026:problem/" + string(code) }
 
@@ -109,7 +118,9 @@ func (c *call) tellRefused(err error) {
 	}
 }
 
+// sendProblem answers with a problem, and counts it.
 func (c *call) sendProblem(p api.Problem) {
+	c.edge.Problem(p.Code)
 	body, err := json.Marshal(p)
 	if err != nil { // texts and numbers: it cannot happen
 		body = []byte("{}")

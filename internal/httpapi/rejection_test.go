@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/daypass/daypass/internal/httpapi"
 )
 
 func TestARefusedTokenIsToldWhichRuleItBrokeAndIsCountedByIt(t *testing.T) {
@@ -37,6 +39,43 @@ func TestARefusedTokenIsToldWhichRuleItBrokeAndIsCountedByIt(t *testing.T) {
 		if text := r.ask(t, "GET", "/metrics", "").body; !strings.Contains(text, `daypass_evidence_rejected_total{reason="`+reason+`"} 2`) {
 			t.Errorf("%s is not counted", reason)
 		}
+	}
+}
+
+// What is refused is counted by the code that the caller is told, and by no word of the caller's.
+func TestEachProblemIsCountedByItsCode(t *testing.T) {
+	r := newRig(t, nil)
+	count := func(code string) string {
+		for line := range strings.Lines(r.ask(t, "GET", "/metrics", "").body) {
+			if value, ok := strings.CutPrefix(line, `daypass_refusals_total{code="`+code+`"} `); ok {
+				return strings.TrimSpace(value)
+			}
+		}
+		return "nothing"
+	}
+	for _, code := range httpapi.Codes() {
+		if got := count(code); got != "0" {
+			t.Errorf("%s began with %s", code, got)
+		}
+	}
+	who := bearer(r.token("worker"))
+	for _, c := range []struct {
+		method, path, body, code string
+		status                   int
+	}{
+		{"POST", "/v1/leases", `{"role":"reader","canary":1}`, "invalid", 400},
+		{"POST", "/v1/leases", `{"role":"no-such-role"}`, "denied", 403},
+		{"GET", "/v1/canary", "", "not_found", 404},
+		{"DELETE", "/v1/leases", "", "method_not_allowed", 405},
+	} {
+		checkProblem(t, r.ask(t, c.method, c.path, c.body, who), c.status, c.code)
+		if got := count(c.code); got != "1" {
+			t.Errorf("%s %s counted %s of %s", c.method, c.path, got, c.code)
+		}
+	}
+	text := r.ask(t, "GET", "/metrics", "").body
+	if !strings.Contains(text, `daypass_denials_total{reason="role"} 1`) || strings.Contains(text, "canary") {
+		t.Error("the denial is not counted by its reason, or words of the caller are in the metrics")
 	}
 }
 

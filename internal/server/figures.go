@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/daypass/daypass/identity"
+	"github.com/daypass/daypass/internal/httpapi"
 	"github.com/daypass/daypass/internal/store"
 )
 
@@ -18,10 +19,11 @@ type figures struct {
 	verifications *prometheus.HistogramVec
 	commits       prometheus.Histogram
 	oauth         *prometheus.CounterVec
+	refusals      *prometheus.CounterVec
 }
 
 func newFigures(s *Server) *figures {
-	return &figures{
+	f := &figures{
 		server: s,
 		verifications: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "daypass_verify_seconds", Help: "Verifications of workload tokens, by issuer (none: not configured) and outcome (ok, rejected, unavailable).",
@@ -29,10 +31,16 @@ func newFigures(s *Server) *figures {
 		oauth: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "daypass_oauth_answers_total", Help: "Answers of the OAuth endpoints, by endpoint (token, introspect, revoke) and outcome: ok, or the error of RFC 6749 and its successors."},
 			[]string{"endpoint", "outcome"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "daypass_refusals_total", Help: "Requests that were answered with a problem, by its code: a word of the list of problems."}, []string{"code"}),
 		commits: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "daypass_store_commit_updates", Help: "Updates that shared one durable commit of the store.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 10)}),
 	}
+	for _, code := range httpapi.Codes() {
+		f.refusals.WithLabelValues(code) // each begins at zero
+	}
+	return f
 }
 
 // verifying begins to count a verification, which what it returns ends. The issuer is a name of the configuration or
@@ -60,6 +68,9 @@ func (f *figures) oauthAnswered(endpoint, outcome string) {
 	f.oauth.WithLabelValues(endpoint, outcome).Inc()
 }
 
+// refused counts a problem by its code, which is a word of ours.
+func (f *figures) refused(code string) { f.refusals.WithLabelValues(code).Inc() }
+
 // committed counts a commit of the store.
 func (f *figures) committed(updates int) { f.commits.Observe(float64(updates)) }
 
@@ -86,6 +97,7 @@ func (f *figures) Describe(out chan<- *prometheus.Desc) {
 	}
 	f.verifications.Describe(out)
 	f.oauth.Describe(out)
+	f.refusals.Describe(out)
 	f.commits.Describe(out)
 }
 
@@ -105,6 +117,7 @@ func (f *figures) Collect(out chan<- prometheus.Metric) {
 	defer cancel()
 	f.verifications.Collect(out)
 	f.oauth.Collect(out)
+	f.refusals.Collect(out)
 	f.commits.Collect(out)
 	ready := 0.0
 	if len(f.server.ready.reasons(ctx)) == 0 {

@@ -197,6 +197,7 @@ func (s *Server) assemble() error {
 		URL:            s.url,
 		IssuerURL:      s.issuer.URL(),
 		OAuth:          s.figures.oauthAnswered,
+		Problem:        s.figures.refused,
 		Refused:        s.watch.Refused,
 		Status:         s.Status,
 		Ready:          s.ready.reasons,
