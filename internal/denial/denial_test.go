@@ -2,54 +2,26 @@ package denial_test
 
 import (
 	"context"
-	"crypto/sha256"
+	"fmt"
 	"log/slog"
-	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/daypass/daypass/internal/broker/brokertest"
 	"github.com/daypass/daypass/internal/denial"
 	"github.com/daypass/daypass/internal/lease"
 	"github.com/daypass/daypass/internal/policy"
 	"github.com/daypass/daypass/internal/store"
-	"github.com/daypass/daypass/internal/store/sqlite"
 	"github.com/daypass/daypass/ledger"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// open returns a store whose writer runs as long as the test.
-func open(t *testing.T) *store.Store {
-	t.Helper()
-	seed := sha256.Sum256([]byte("denials"))
-	signer, err := ledger.NewSigner("denials.example.com/ledger", seed[:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	path, options := filepath.Join(t.TempDir(), "daypass.db"), sqlite.Options{Options: store.Options{Signer: signer}, Ballast: -1}
-	if err := sqlite.Create(t.Context(), path, options); err != nil {
-		t.Fatal(err)
-	}
-	s, err := sqlite.Open(t.Context(), path, options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
+func open(t *testing.T) *store.Store { return brokertest.Open(t, brokertest.Options{}).Store }
 
 func refused(subject string) store.Decision {
 	return store.Decision{
@@ -139,4 +111,32 @@ func counted(t *testing.T, book *denial.Book, reason string) float64 {
 		t.Fatal(err)
 	}
 	return m.GetCounter().GetValue()
+}
+
+// Whoever asks, and however many they are: what is remembered has an end, and what comes after it is counted only.
+func TestNoMoreIsRememberedThanThereIsRoomFor(t *testing.T) {
+	const room, more = 10_000, 200
+	book := denial.New(open(t), func() time.Time { return noon }, slog.New(slog.DiscardHandler))
+	var written atomic.Int64
+	next := make(chan int)
+	var askers sync.WaitGroup
+	for range 100 {
+		askers.Go(func() {
+			for n := range next {
+				d := refused(string(lease.NewID(noon.Unix())))
+				d.IssuerURL = fmt.Sprintf("https://ci-%d.example.com", n%(room/50))
+				if book.Note(context.WithoutCancel(t.Context()), d, "reader") != "" {
+					written.Add(1)
+				}
+			}
+		})
+	}
+	for n := range room + more {
+		next <- n
+	}
+	close(next)
+	askers.Wait()
+	if written.Load() != room {
+		t.Errorf("%d of %d kinds of denial have a decision of their own", written.Load(), room+more)
+	}
 }
