@@ -3,9 +3,12 @@ package azure_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -149,5 +152,50 @@ func TestACloudThatDoesNotAnswerWasNotTried(t *testing.T) {
 		if found, err := r.check(t, r.both()[i], map[string]string{"deploy": plainRights}); err == nil {
 			t.Error(found)
 		}
+	}
+}
+
+// A cloud that takes its time is waited for no longer than whoever asks does, and what is not known is called nothing.
+func TestASlowCloudIsWaitedForNoLongerThanAsked(t *testing.T) {
+	r := newRig(t, cloudtest.Keys(t))
+	var slow atomic.Bool
+	inner := r.faults.Inner
+	r.faults.Inner = http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if !slow.Load() {
+			inner.ServeHTTP(w, q)
+			return
+		}
+		_, _ = io.Copy(io.Discard, q.Body) // only then is it seen that the other side has gone
+		<-q.Context().Done()
+	})
+	plain, managing := r.tokens(90*time.Minute), r.principals(r.url, 0)
+	g := r.grant(leaseRights)
+	if _, err := managing.Grant(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	slow.Store(true)
+	for name, do := range map[string]func(context.Context) error{
+		"a grant of a principal that exists": func(ctx context.Context) error { _, err := plain.Grant(ctx, r.grant(plainRights)); return err },
+		"a grant of one per lease":           func(ctx context.Context) error { _, err := managing.Grant(ctx, r.grant(leaseRights)); return err },
+		"a revocation":                       func(ctx context.Context) error { return managing.Revoke(ctx, g.Lease) },
+		"a check of roles":                   func(ctx context.Context) error { _, err := plain.(target.Checker).Check(ctx); return err },
+		"a check of the manager":             func(ctx context.Context) error { _, err := r.principals(r.url, 0).Check(ctx); return err },
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		done := make(chan error, 1)
+		go func() { done <- do(ctx) }()
+		select {
+		case err := <-done:
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: %v", name, err)
+			}
+		case <-time.After(30 * time.Second): // a request alone may take half of that
+			t.Errorf("%s goes on", name)
+		}
+		cancel()
+	}
+	slow.Store(false)
+	if err := managing.Revoke(t.Context(), g.Lease); err != nil || len(r.left()) > 0 {
+		t.Errorf("revoke: %v; left %v", err, r.left())
 	}
 }
