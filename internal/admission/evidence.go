@@ -69,7 +69,7 @@ const ClockRoom = 5 * time.Minute
 func (g *Guard) Verify(ctx context.Context, view *View, evidence Evidence) (p identity.Principal, dues []Due, err error) {
 	const op = "verify evidence"
 	if evidence.IsZero() {
-		return p, nil, fault.New(fault.Unauthenticated, op, "send a workload token as Authorization: Bearer")
+		return p, nil, fault.New(fault.Unauthenticated, op, "send a workload token as Authorization: Bearer (RFC 6750 §3)")
 	}
 	if view == nil {
 		return p, nil, fault.New(fault.Unauthenticated, op, "no access configuration is active, so no issuer is known")

@@ -140,7 +140,7 @@ func (e *Register) enrol(ctx context.Context, token secret.Text, evidence admiss
 		return out, err
 	}
 	if said.Bound.Key != "" && said.Bound.Key != held.Key {
-		return out, stranger(op, "the enrolment token is bound to another key")
+		return out, stranger(op, "the enrolment token is bound to another key (RFC 7800 §3.1, RFC 9449 §6.1)")
 	}
 	at, term, err := e.devicesAt(said.Issuer)
 	if err != nil {
@@ -170,7 +170,7 @@ func (e *Register) enrol(ctx context.Context, token secret.Text, evidence admiss
 			if err != nil && !fault.Is(err, fault.NotFound) {
 				return err
 			}
-			return stranger(op, "the enrolment token was used before")
+			return stranger(op, "the enrolment token was used before (RFC 7519 §4.1.7)")
 		}
 		if err := e.outlived(tx, at.URL, said); err != nil {
 			return err
@@ -214,7 +214,7 @@ func (e *Register) devicesAt(url string) (at access.Issuer, term time.Duration, 
 		}
 	}
 	if at.Name == "" {
-		return at, 0, stranger("look up an issuer of devices", "the issuer of the device has left the access configuration")
+		return at, 0, stranger("look up an issuer of devices", "the issuer of the device has left the access configuration (RFC 7519 §4.1.1)")
 	}
 	term, err = at.DeviceTerm()
 	return at, term, err

@@ -134,7 +134,7 @@ func (e *Register) readInvitation(ctx context.Context, token secret.Text) (said 
 	claims, err := e.signer.Verify(ctx, token, enrolmentType)
 	switch {
 	case errors.Is(err, issuer.ErrRejected):
-		return said, stranger(op, "the enrolment token is not one of ours, or is no longer good")
+		return said, stranger(op, "the enrolment token is not one of ours, or is no longer good (RFC 7519 §7.2 and §4.1.4)")
 	case err != nil:
 		return said, err
 	}
@@ -143,7 +143,7 @@ func (e *Register) readInvitation(ctx context.Context, token secret.Text) (said 
 		err = json.Unmarshal(text, &said)
 	}
 	if err != nil || claims["aud"] != e.signer.URL() || said.ID == "" || !deviceName.MatchString(said.Name) {
-		return said, stranger(op, "the enrolment token lacks what ours have")
+		return said, stranger(op, "the enrolment token lacks what ours have (RFC 7519 §4)")
 	}
 	return said, nil
 }
@@ -156,7 +156,7 @@ func (e *Register) outlived(tx *store.Tx, issuerURL string, said invited) error 
 		return nil
 	}
 	if err == nil && time.UnixMicro(said.Made).Before(before.RemovedAt) {
-		err = stranger("enrol a device", "the enrolment token was made before the device of that name was removed")
+		err = stranger("enrol a device", "the enrolment token was made before the device of that name was removed (RFC 7519 §4.1.6)")
 	}
 	return err
 }

@@ -45,7 +45,7 @@ func (c *call) ifMatch() (string, error) {
 	id, opened := strings.CutPrefix(values[0], `"`)
 	id, closed := strings.CutSuffix(id, `"`)
 	if len(values) > 1 || opened != closed || !isRevision(id) {
-		return "", malformed(`If-Match is one revision in double quotes: 64 hexadecimal digits`)
+		return "", malformed(`If-Match is one revision in double quotes: 64 hexadecimal digits (RFC 9110 §13.1.1)`)
 	}
 	return id, nil
 }

@@ -128,7 +128,7 @@ func (c *call) meet() (err error) {
 	peer, local := c.r.Context().Value(peerKey{}).(Peer)
 	switch {
 	case !local:
-		return fault.New(fault.Unauthenticated, "read the Authorization header", "send a workload token or a lease token as Authorization: Bearer")
+		return fault.New(fault.Unauthenticated, "read the Authorization header", "send a workload token or a lease token as Authorization: Bearer (RFC 6750 §3)")
 	case !peer.MayManage:
 		return fault.New(fault.Denied, "administer", fmt.Sprintf("user %d is no administrator here; see admins in daypass.yaml", peer.UID))
 	}
@@ -140,7 +140,7 @@ func (c *call) meet() (err error) {
 // has no part in that: browsers show a client certificate whoever makes them ask.
 func (c *call) identifyRequest() error {
 	if http.NewCrossOriginProtection().Check(c.r) != nil {
-		return fault.New(fault.Denied, "read the Origin header", "a page of another site asks for this in a browser; that is not served")
+		return fault.New(fault.Denied, "read the Origin header", "a page of another site asks for this in a browser; that is not served (RFC 6454 §7)")
 	}
 	c.who.Origin = admission.Origin{Request: c.id, SourceIP: sourceIP(c.r, c.edge.TrustedProxies)}
 	proof, err := oauth.Proof(c.r.Header)
@@ -169,7 +169,7 @@ func (c *call) idempotencyKey() (string, error) {
 	case len(values) == 0:
 		return "", nil
 	case len(values) > 1:
-		return "", malformed("there is more than one Idempotency-Key")
+		return "", malformed("there is more than one Idempotency-Key (RFC 9110 §5.3)")
 	}
 	key := values[0]
 	if key == "" || len(key) > api.MaxKey || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
@@ -187,7 +187,7 @@ func (c *call) query(known ...string) (query, error) {
 	}
 	values, err := url.ParseQuery(c.r.URL.RawQuery)
 	if err != nil {
-		return query{}, malformed("the query cannot be read")
+		return query{}, malformed("the query cannot be read (RFC 3986 §2.1)")
 	}
 	for name, given := range values {
 		if !slices.Contains(known, name) {

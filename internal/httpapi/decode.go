@@ -26,9 +26,9 @@ func decode(c *call, limit int64, into any) error {
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, limit))
 	if err != nil {
 		if _, large := errors.AsType[*http.MaxBytesError](err); large {
-			return fault.New(tooLarge, "read the body", fmt.Sprintf("the body has more than %d bytes", limit))
+			return fault.New(tooLarge, "read the body", fmt.Sprintf("the body has more than %d bytes (RFC 9110 §15.5.14)", limit))
 		}
-		return malformed("the body broke off")
+		return malformed("the body broke off (RFC 9112 §8)")
 	}
 	if len(body) == 0 {
 		return nil
@@ -61,10 +61,10 @@ func checkMedia(h http.Header) error {
 	media, parameters, err := mime.ParseMediaType(given[0])
 	charset, hasCharset := parameters["charset"]
 	if len(given) > 1 || err != nil || media != "application/json" || hasCharset && !strings.EqualFold(charset, "utf-8") {
-		return fault.New(unsupportedMedia, "read the body", "send the body as Content-Type: application/json, in UTF-8")
+		return fault.New(unsupportedMedia, "read the body", "send the body as Content-Type: application/json, in UTF-8 (RFC 9110 §15.5.16)")
 	}
 	if h.Get("Content-Encoding") != "" {
-		return fault.New(unsupportedMedia, "read the body", "a compressed body is not read here")
+		return fault.New(unsupportedMedia, "read the body", "a compressed body is not read here (RFC 9110 §8.4 and §15.5.16)")
 	}
 	return nil
 }
@@ -80,9 +80,9 @@ func describe(err error) string {
 	}
 	if syntactic, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		if errors.Is(syntactic.Err, jsontext.ErrDuplicateName) {
-			return "the body has a field twice" + at(syntactic.JSONPointer)
+			return "the body has a field twice" + at(syntactic.JSONPointer) + " (RFC 8259 §4, RFC 7493 §2.3)"
 		}
-		return fmt.Sprintf("the body is not JSON in UTF-8, or goes on after its end: see byte %d", syntactic.ByteOffset)
+		return fmt.Sprintf("the body is not JSON in UTF-8, or goes on after its end: see byte %d (RFC 8259 §2 and §8.1)", syntactic.ByteOffset)
 	}
 	return "the body is not the JSON that this call takes"
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -74,6 +75,9 @@ func problemOf(err error, request string) api.Problem {
 	p := api.Problem{Type: problemType(kind), Title: look.title, Status: look.status, Instance: request, Code: string(kind)}
 	if e, ok := errors.AsType[*fault.Error](err); ok {
 		p.Detail = e.Public
+		if kind == fault.Unauthenticated && !strings.Contains(p.Detail, "RFC ") {
+			p.Detail = cmp.Or(p.Detail, look.title) + " (RFC 6750 §3.1)" // what issuers and devices are is ours to say, what a token is not
+		}
 		p.DecisionID = e.Decision
 		p.RetryAfter = int(math.Ceil(e.RetryAfter.Seconds()))
 	}
@@ -158,7 +162,7 @@ func refuseMistakes(op string, err error) error {
 }
 
 func unknownPath() error {
-	return fault.New(fault.NotFound, "find the call", "there is no such call; /openapi.json lists all")
+	return fault.New(fault.NotFound, "find the call", "there is no such call (RFC 9110 §15.5.5); /openapi.json lists all")
 }
 
 // refuseMethod answers a known path with another method.
@@ -170,9 +174,15 @@ func refuseMethod(allowed []string) func(*call) error {
 	list := strings.Join(allowed, ", ")
 	return func(c *call) error {
 		c.w.Header().Set("Allow", list)
-		return fault.New(methodNotAllowed, "find the call", "this path takes "+list)
+		return fault.New(methodNotAllowed, "find the call", "this path takes "+list+" (RFC 9110 §15.5.6)")
 	}
 }
 
-// malformed is the error of a request that cannot be read.
-func malformed(public string) error { return fault.New(fault.Invalid, "read the request", public) }
+// malformed is the error of a request that cannot be read. It names the rule that was broken: that of an RFC where the
+// text has one, else what our own description of the call says.
+func malformed(public string) error {
+	if !strings.Contains(public, "RFC ") {
+		public += " (see the call in /openapi.json)"
+	}
+	return fault.New(fault.Invalid, "read the request", public)
+}

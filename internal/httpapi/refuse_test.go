@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,6 +80,40 @@ func checkProblem(t *testing.T, a answer, status int, code string) {
 	}
 	if status == http.StatusUnauthorized && a.header.Get("WWW-Authenticate") == "" {
 		t.Error("no WWW-Authenticate")
+	}
+	if ruled := []string{"unauthenticated", "method_not_allowed", "too_large", "unsupported_media"}; slices.Contains(ruled, code) && !strings.Contains(p.Detail, "RFC ") {
+		t.Errorf("%q names no rule", p.Detail)
+	}
+}
+
+func TestWhatCannotBeReadIsToldTheRuleThatItBreaks(t *testing.T) {
+	r := newRig(t, nil)
+	worker := bearer(r.token("worker"))
+	for says, c := range map[string]struct {
+		path, body string
+		head       []string
+		rule       string
+	}{
+		"no token":                 {"/v1/leases", `{}`, nil, "RFC 6750 §3"},
+		"another scheme":           {"/v1/leases", `{}`, []string{"Authorization: Basic dTpw"}, "RFC 6750 §2.1"},
+		"two tokens":               {"/v1/leases", `{}`, []string{worker, worker}, "RFC 9110 §5.3"},
+		"an unknown field":         {"/v1/leases", `{"rule":1}`, []string{worker}, "/openapi.json"},
+		"a value of another type":  {"/v1/leases", `{"role":1}`, []string{worker}, "/openapi.json"},
+		"no role":                  {"/v1/leases", `{}`, []string{worker}, "/openapi.json"},
+		"an unknown parameter":     {"/v1/leases?a=1", `{}`, []string{worker}, "/openapi.json"},
+		"a field twice":            {"/v1/leases", `{"role":"a","role":"b"}`, []string{worker}, "RFC 8259 §4"},
+		"no JSON":                  {"/v1/leases", `role`, []string{worker}, "RFC 8259 §2"},
+		"a body of another type":   {"/v1/leases", `{}`, []string{worker, "Content-Type: text/plain"}, "RFC 9110 §15.5.16"},
+		"a large body":             {"/v1/leases", strings.Repeat(" ", 1<<20), []string{worker}, "RFC 9110 §15.5.14"},
+		"no call":                  {"/v1/lease", `{}`, []string{worker}, "RFC 9110 §15.5.5"},
+		"an enrolment token":       {"/v1/devices", `{"token":"no.token.atall"}`, nil, "RFC "},
+		"two keys of one request":  {"/v1/leases", `{"role":"reader"}`, []string{worker, "Idempotency-Key: a", "Idempotency-Key: b"}, "RFC 9110 §5.3"},
+		"a page of another origin": {"/v1/leases", `{"role":"reader"}`, []string{worker, "Sec-Fetch-Site: cross-site"}, "RFC 6454 §7"},
+	} {
+		got := r.ask(t, "POST", c.path, c.body, c.head...)
+		if detail := got.problem(t).Detail; got.status < 400 || !strings.Contains(detail, c.rule) {
+			t.Errorf("%s: %d, %q does not name %s", says, got.status, detail, c.rule)
+		}
 	}
 }
 

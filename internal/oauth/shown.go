@@ -20,7 +20,7 @@ func Authorization(h http.Header) (token secret.Text, scheme string, err error) 
 		return token, "", nil
 	}
 	if len(values) > 1 {
-		return token, "", fault.New(fault.Unauthenticated, op, "there is more than one Authorization header")
+		return token, "", fault.New(fault.Unauthenticated, op, "there is more than one Authorization header (RFC 9110 §5.3, RFC 6750 §2)")
 	}
 	given, text, ok := strings.Cut(values[0], " ")
 	switch {
@@ -29,13 +29,13 @@ func Authorization(h http.Header) (token secret.Text, scheme string, err error) 
 	case ok && strings.EqualFold(given, accesstoken.SchemeDPoP):
 		scheme = accesstoken.SchemeDPoP
 	default:
-		return token, "", fault.New(fault.Unauthenticated, op, "send the token as Authorization: Bearer")
+		return token, "", fault.New(fault.Unauthenticated, op, "send the token as Authorization: Bearer (RFC 6750 §2.1)")
 	}
 	if len(text) > api.MaxToken {
-		return token, "", fault.New(fault.Unauthenticated, op, fmt.Sprintf("the token has more than %d bytes", api.MaxToken))
+		return token, "", fault.New(fault.Unauthenticated, op, fmt.Sprintf("the token has more than %d bytes (RFC 6750 §3.1)", api.MaxToken))
 	}
 	if text == "" || !isToken(text) {
-		return token, "", fault.New(fault.Unauthenticated, op, "the token is empty or has characters that no token has")
+		return token, "", fault.New(fault.Unauthenticated, op, "the token is empty or has characters that no token has (RFC 6750 §2.1)")
 	}
 	return secret.New(text), scheme, nil
 }
