@@ -45,8 +45,9 @@ func (tokens) Answers() cloud.Answers { return answers() }
 
 // answers are Google's, of its Security Token Service and its IAM Service Account Credentials API, whose codes are in capitals.
 // Documented: cloud.google.com/iam/docs/troubleshooting-workload-identity-federation, and the codes in RFC 8693 and RFC 6749.
-// What the words say where no document has them was read in public reports, such as issues 242, 334, 378 and 526 of
-// google-github-actions/auth. Not verified against the real services.
+// No document has all the words: some are from public reports, such as issues 242, 334, 378 and 526 of
+// google-github-actions/auth; those of audience, issuer, clock and keys are from memory. An answer that no row knows is shown as it
+// is. Not verified against the real services.
 func answers() cloud.Answers {
 	const trust = ": daypass trust render gcp {role}"
 	return cloud.Answers{Who: "Google", Table: []cloud.Refusal{
