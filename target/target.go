@@ -88,6 +88,13 @@ type Holder struct {
 	Subject   string         // who the issuer says it is
 	Claims    map[string]any // the claims that the access configuration declares; read only
 	Run       string         // what the workload's platform calls its run; empty where it has none
+	Actors    []Actor        // who act for it, the one that does so now first; most often nobody
+}
+
+// Actor is one that acts for a holder: RFC 8693 §4.1.
+type Actor struct {
+	IssuerURL string
+	Subject   string // empty where an issuer alone is named
 }
 
 // Credential is what opens the target. It is handed out once and never stored.

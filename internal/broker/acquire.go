@@ -8,6 +8,7 @@ import (
 
 	"github.com/daypass/daypass/identity"
 	"github.com/daypass/daypass/internal/access"
+	"github.com/daypass/daypass/internal/accesstoken"
 	"github.com/daypass/daypass/internal/admission"
 	"github.com/daypass/daypass/internal/fault"
 	"github.com/daypass/daypass/internal/lease"
@@ -229,7 +230,11 @@ func (b *Broker) grant(ctx context.Context, a *acquisition) (c target.Credential
 // holder says to the target whom the credential is for.
 func (a *acquisition) holder() target.Holder {
 	p := a.principal
-	return target.Holder{Issuer: p.Issuer, IssuerURL: p.IssuerURL, Subject: p.Subject, Claims: p.Claims, Run: a.lease.Run}
+	h := target.Holder{Issuer: p.Issuer, IssuerURL: p.IssuerURL, Subject: p.Subject, Claims: p.Claims, Run: a.lease.Run}
+	for _, actor := range accesstoken.Actors(p) {
+		h.Actors = append(h.Actors, target.Actor(actor))
+	}
+	return h
 }
 
 // activate records that the credential exists, after a second look at locks and the access revision: what was

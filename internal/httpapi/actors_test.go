@@ -1,7 +1,10 @@
 package httpapi_test
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -106,6 +109,38 @@ func TestALockEndsTheLeasesInWhichItsPrincipalActs(t *testing.T) {
 		if decode(t, r.administer(t, "GET", "/v1/leases/"+other.Lease.ID, ""), &l); l.State != "active" || l.Actors != nil {
 			t.Errorf("another's lease: %+v", l)
 		}
+	}
+}
+
+func TestTheTokenOfARoleSaysWhoActs(t *testing.T) {
+	r := newRig(t, nil)
+	r.configure(t, fmt.Sprintf(`{kind: Issuer, name: test, oidc: {url: %q}}
+---
+{kind: Target, name: services, oidc-token: {}}
+---
+{kind: Role, name: reader, target: services, oidc-token: {audience: sts.example.com, subject: "who:${subject}"}}
+`, r.issuer.URL()), `permit (principal, action, resource);`)
+	said := func(a api.Acquired) (claims map[string]any) {
+		t.Helper()
+		_, rest, _ := strings.Cut(a.Credential.Fields["token"].(string), ".")
+		body, _, _ := strings.Cut(rest, ".")
+		text, err := base64.RawURLEncoding.DecodeString(body)
+		if err == nil {
+			err = json.Unmarshal(text, &claims)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return claims
+	}
+	before := map[string]any{"sub": "gateway"} // of the subject's own issuer, which it does not name
+	a, _ := delegated(t, r, r.holder(t), r.issuer, map[string]any{"act": before})
+	want := map[string]any{"iss": r.issuer.URL(), "sub": "deputy", "act": map[string]any{"iss": r.issuer.URL(), "sub": "gateway"}}
+	if claims := said(a); claims["sub"] != "who:alice" || !reflect.DeepEqual(claims["act"], want) {
+		t.Errorf("the token says %v", claims)
+	}
+	if claims := said(r.acquire(t, "alice")); claims["sub"] != "who:alice" || claims["act"] != nil {
+		t.Errorf("nobody acts, and the token says %v", claims)
 	}
 }
 

@@ -3,6 +3,7 @@ package oidctoken_test
 import (
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -217,5 +218,35 @@ func TestNoRoleIsDaypassItself(t *testing.T) {
 	}
 	if err := (oidctoken.Rights{Audience: service, Subject: "repo:daypass:${claims.repository}"}).Validate(); err != nil {
 		t.Errorf("a subject that only holds the word: %v", err)
+	}
+}
+
+func TestATokenSaysWhoActsForItsHolder(t *testing.T) {
+	d := newDesk(t)
+	who := holder(nil)
+	said := func() any {
+		t.Helper()
+		credential, err := d.grant(rights(t, ""), who)
+		if err != nil {
+			t.Fatal(err)
+		}
+		claims, err := d.accept(credential, service)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return claims["act"]
+	}
+	if act := said(); act != nil {
+		t.Errorf("nobody acts, and the token says %v", act)
+	}
+	who.Actors = []target.Actor{{IssuerURL: "https://ci.example", Subject: `gate"way`}, {IssuerURL: "https://edge.example"}, {IssuerURL: "https://ci.example", Subject: "first"}}
+	want := map[string]any{"iss": "https://ci.example", "sub": `gate"way`, "act": map[string]any{
+		"iss": "https://edge.example", "act": map[string]any{"iss": "https://ci.example", "sub": "first"}}}
+	if act := said(); !reflect.DeepEqual(act, want) {
+		t.Errorf("the token says %v, want %v", act, want)
+	}
+	who.Actors[2].Subject = "gate\u202eway"
+	if text := d.refusal(rights(t, ""), who); strings.Contains(text, "gate") {
+		t.Errorf("the refusal quotes the name: %q", text)
 	}
 }

@@ -29,7 +29,8 @@ type Rights struct {
 	// Claims are further claims: text, whole numbers, booleans, lists and mappings of them. Text may hold the same
 	// values as the subject: ${claims.NAME} alone is the value as it is, among other text it is written as in the subject.
 	// Those that the issuer sets (iss, sub, aud, exp, nbf, iat, jti) and those that have a meaning for who holds the
-	// token (act, may_act, cnf, nonce) cannot be named. Under https://aws.amazon.com/tags stand AWS session tags.
+	// token (act, may_act, cnf, nonce) cannot be named: `act` says who acts for the holder, where somebody does
+	// (RFC 8693 §4.1). Under https://aws.amazon.com/tags stand AWS session tags.
 	Claims map[string]any `yaml:"claims" json:"claims,omitempty"`
 }
 
@@ -167,11 +168,35 @@ func readRights(text json.RawMessage) (rights Rights, err error) {
 	return rights, errors.New("the rights are not those of a token")
 }
 
+// act is the claim of who act for a holder: RFC 8693 §4.1. Its names are values of their own, which are no part of
+// another text, so that they stand as their issuers have them.
+func act(actors []target.Actor) (claim map[string]any, err error) {
+	for _, actor := range slices.Backward(actors) {
+		if !isPlain(actor.IssuerURL) || !isPlain(actor.Subject) {
+			return nil, refused("who acts for the workload has a name with characters that cannot be seen")
+		}
+		one := map[string]any{"iss": actor.IssuerURL}
+		if actor.Subject != "" {
+			one["sub"] = actor.Subject
+		}
+		if claim != nil {
+			one["act"] = claim
+		}
+		claim = one
+	}
+	return claim, nil
+}
+
 // fill puts the holder's values into what a role says.
 func (r Rights) fill(g target.Grant) (order Order, err error) {
 	order = Order{Algorithm: r.Algorithm, Audience: r.Audience, TTL: g.TTL, Claims: make(map[string]any, len(r.Claims))}
 	if order.Subject, err = fillSubject(r.subject(), g); err != nil {
 		return order, err
+	}
+	if len(g.Holder.Actors) > 0 {
+		if order.Claims["act"], err = act(g.Holder.Actors); err != nil {
+			return order, err
+		}
 	}
 	for name, value := range r.Claims {
 		if order.Claims[name], err = fillClaim(value, g); err != nil {
