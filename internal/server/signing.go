@@ -65,7 +65,11 @@ func (s shelf) Swap(ctx context.Context, before, next []byte, c issuer.Change) e
 		_, err = tx.Append(ledger.Entry{Event: ledger.IssuerRotated, Key: c.Signing})
 		return err
 	})
-	if err == nil {
+	switch {
+	case err != nil:
+	case before == nil:
+		s.log.Info("the first keys of our issuer were made", "keys", c.Signing)
+	default:
 		s.log.Warn("other keys sign the tokens of our issuer", "keys", c.Signing, "by", c.By)
 	}
 	return err
