@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"strconv"
@@ -85,6 +86,7 @@ daypass leases mzxw6ytboi2hk3dpo5zq`,
 	c.Flags().StringVar(&filter.Target, "target", "", "only at this `target`")
 	c.Flags().StringVar(&filter.State, "state", "", "only in this `state`: pending, active, revoking, revoked")
 	addLimit(c, &limit)
+	words(c, "state", "pending", "active", "revoking", "revoked")
 	return c
 }
 
@@ -167,11 +169,18 @@ daypass lock --issuer github --for 2h --reason "key leaked at the issuer"`,
 func (a *app) tellLock(l api.Lock) {
 	if l.DryRun {
 		a.printf("it would end %s\n", count(l.Hits, "lease"))
+		if l.Hits == 0 {
+			a.hint("no lease that lives fits it; if one should, see how it is written: daypass leases")
+		}
 		a.hint("the same without --dry-run does it")
 		return
 	}
 	a.printf("lock %s ends %s\n", l.ID, count(l.Hits, "lease"))
-	a.hint("see them die: daypass leases --state revoking")
+	if l.Hits == 0 {
+		a.hint("no lease that lives fits it; if one should, see how it is written: daypass leases")
+	} else {
+		a.hint("see them die: daypass leases --state revoking")
+	}
 	a.hint("lift it: daypass unlock %s", l.ID)
 }
 
@@ -206,7 +215,7 @@ func (a *app) locksCommand() *cobra.Command {
 	var limit int
 	c := &cobra.Command{
 		Use: "locks", Short: "show the locks", Args: exactly(),
-		Example: "daypass locks --output json",
+		Example: "daypass locks\ndaypass locks --output json",
 		RunE: func(c *cobra.Command, _ []string) error {
 			client, err := a.admin()
 			if err != nil {
@@ -313,6 +322,9 @@ func (a *app) targetCommand() *cobra.Command {
 				return err
 			}
 			check, err := client.CheckTarget(c.Context(), args[0])
+			if problem, ok := errors.AsType[*api.Problem](err); ok && problem.Code == "not_found" {
+				return hinted(err, "see which there are, and why one is not in service: daypass status")
+			}
 			if err != nil {
 				return err
 			}
@@ -337,7 +349,7 @@ func (a *app) reportCheck(check api.TargetCheck) error {
 				a.printf("  %s %s\n", faint("fix:"), cleanLines(f.Fix))
 			}
 		}
-		if len(check.Findings) == 0 {
+		if problems == 0 {
 			a.printf("target %s is %s\n", clean(check.Target), mood("ok"))
 		}
 	})

@@ -2,8 +2,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -131,13 +133,13 @@ func (a *app) holder() (*client.Client, error) {
 func (a *app) admin() (*client.Client, error) {
 	switch {
 	case a.socket != "":
-		return a.dial("unix://"+a.socket, agent.Evidence{})
+		return a.dialSocket(a.socket)
 	case a.server != "":
 		return a.workload()
 	case a.getenv("DAYPASS_SOCKET") != "":
-		return a.dial("unix://"+a.getenv("DAYPASS_SOCKET"), agent.Evidence{})
+		return a.dialSocket(a.getenv("DAYPASS_SOCKET"))
 	case isSocket(defaultSocket):
-		return a.dial("unix://"+defaultSocket, agent.Evidence{})
+		return a.dialSocket(defaultSocket)
 	case a.serverURL() != "":
 		return a.workload()
 	}
@@ -149,6 +151,15 @@ func (a *app) admin() (*client.Client, error) {
 func isSocket(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode()&os.ModeSocket != 0
+}
+
+// dialSocket is dial for a socket, which may be named from where we are.
+func (a *app) dialSocket(path string) (*client.Client, error) {
+	full, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("administration socket %s: %w", quote(path), err)
+	}
+	return a.dial("unix://"+full, agent.Evidence{})
 }
 
 // dial returns a client for an address. It calls nobody.

@@ -16,7 +16,7 @@ import (
 // handOver prints a lease with its credential: the one place where secrets go to standard output.
 func (a *app) handOver(lease *client.Lease, certificate string) error {
 	if lease.Clamped {
-		a.tell("the role allows no longer ttl than until %s", lease.Info().ExpiresAt)
+		a.tell("the role allows no longer ttl than until %s", a.stamp(lease.Info().ExpiresAt))
 	}
 	switch a.output {
 	case "json":
@@ -60,6 +60,9 @@ func (a *app) printCredential(lease *client.Lease) error {
 	}
 	for _, name := range lease.Credential.Names() {
 		value := lease.Credential.Secret(name).Reveal()
+		if value == "" {
+			continue
+		}
 		if strings.Contains(value, "\n") {
 			value = fmt.Sprintf("(%d lines; see --output json)", strings.Count(value, "\n"))
 		}

@@ -161,6 +161,8 @@ func (a *app) hints(err error) []string {
 func problemHints(p *api.Problem) []string {
 	var hints []string
 	switch {
+	case p.Code == "unauthenticated" && strings.Contains(p.Detail, "no access configuration is active"):
+		hints = append(hints, "an administrator activates one: daypass apply DIR")
 	case p.Code == "unauthenticated":
 		hints = append(hints, "the token must come from an issuer that the server knows, be meant for the server's url (its audience), and be fresh")
 	case p.Code == "denied" && p.DecisionID != "":
@@ -172,7 +174,7 @@ func problemHints(p *api.Problem) []string {
 	case strings.HasPrefix(p.Code, "http_"):
 		hints = append(hints, "is --server (DAYPASS_URL) the URL of a Daypass server?")
 	}
-	if p.Code == "internal" && p.Instance != "" {
+	if p.Instance != "" && (p.Code == "internal" || strings.Contains(p.Detail, "the server's log")) {
 		hints = append(hints, "the server's log has the cause under request "+clean(p.Instance))
 	}
 	return hints

@@ -50,9 +50,11 @@ func useLine(c *cobra.Command) string {
 	}
 	name, rest, _ := strings.Cut(c.Use, " ")
 	flags := ""
-	if c.LocalNonPersistentFlags().HasAvailableFlags() {
-		flags = " [FLAGS]"
-	}
+	c.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+		if isShown(f) {
+			flags = " [FLAGS]"
+		}
+	})
 	return strings.TrimRight(parent+name+flags+" "+rest, " ")
 }
 
@@ -76,11 +78,14 @@ func (a *app) overview(c *cobra.Command) {
 	}
 }
 
+// isShown reports whether help tells of a flag; that there is --help, whoever reads it knows.
+func isShown(f *pflag.Flag) bool { return !f.Hidden && f.Name != "help" }
+
 // flags lists flags.
 func (a *app) flags(title string, set *pflag.FlagSet) {
 	var rows [][]string
 	set.VisitAll(func(f *pflag.Flag) {
-		if f.Hidden || f.Name == "help" {
+		if !isShown(f) {
 			return
 		}
 		kind, usage := pflag.UnquoteUsage(f)
@@ -108,7 +113,76 @@ func (a *app) otherCommands() []*cobra.Command {
 		{Use: "exit-codes", Short: "what the exit codes mean", Long: exitCodesHelp},
 		{Use: "environment", Short: "variables that are read and set", Long: environmentHelp},
 	}
-	return append(in("other", a.versionCommand()), topics...)
+	return append(in("other", a.versionCommand(), a.completionCommand()), topics...)
+}
+
+// helpCommand shows the page of a command or of a topic. What is neither is a mistake, and not a reason to show all.
+func (a *app) helpCommand() *cobra.Command {
+	return in("other", &cobra.Command{
+		Use: "help [COMMAND…]", Short: "tell about a command or a topic",
+		Example:     "daypass help run\ndaypass help exit-codes",
+		Annotations: map[string]string{outputs: "text"},
+		RunE: func(c *cobra.Command, args []string) error {
+			of := c.Root()
+			for _, name := range args {
+				next, _, err := of.Find([]string{name})
+				if err != nil || next == of {
+					return a.group(of, []string{name})
+				}
+				of = next
+			}
+			a.help(of, nil)
+			return nil
+		},
+		ValidArgsFunction: func(c *cobra.Command, args []string, start string) (words []cobra.Completion, _ cobra.ShellCompDirective) {
+			of, _, err := c.Root().Find(args)
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			for _, sub := range of.Commands() {
+				if strings.HasPrefix(sub.Name(), start) && (sub.IsAvailableCommand() || sub.IsAdditionalHelpTopicCommand()) {
+					words = append(words, cobra.CompletionWithDesc(sub.Name(), sub.Short))
+				}
+			}
+			return words, cobra.ShellCompDirectiveNoFileComp
+		},
+	})[0]
+}
+
+// completionCommand prints what a shell reads.
+func (a *app) completionCommand() *cobra.Command {
+	shells := []string{"bash", "fish", "powershell", "zsh"}
+	return &cobra.Command{
+		Use: "completion SHELL", Short: "print a script that completes commands in a shell", Args: exactly("SHELL"),
+		Long: wrap(`For bash (with the package bash-completion), fish, powershell and zsh. The script asks this binary what fits, so
+			that it is made once. The first example is for this shell alone, the others are for each new one.`),
+		Example: `source <(daypass completion bash)
+daypass completion bash > /etc/bash_completion.d/daypass
+daypass completion zsh > "${fpath[1]}/_daypass"
+daypass completion fish > ~/.config/fish/completions/daypass.fish`,
+		Annotations: map[string]string{outputs: "text"},
+		ValidArgs:   shells,
+		RunE: func(c *cobra.Command, args []string) error {
+			switch args[0] {
+			case "bash":
+				return c.Root().GenBashCompletionV2(a.stdout, true)
+			case "fish":
+				return c.Root().GenFishCompletion(a.stdout, true)
+			case "powershell":
+				return c.Root().GenPowerShellCompletionWithDesc(a.stdout)
+			case "zsh":
+				return c.Root().GenZshCompletion(a.stdout)
+			}
+			return usageError{"SHELL is one of " + strings.Join(shells, ", ") + ", not " + quote(args[0]), c.CommandPath()}
+		},
+	}
+}
+
+// words completes a flag that takes one of a few words.
+func words(c *cobra.Command, flag string, all ...string) {
+	if err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(all, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // the command has no such flag, or it is completed twice
+	}
 }
 
 const exitCodesHelp = `    0  done
@@ -133,7 +207,7 @@ const environmentHelp = `Read:
   DAYPASS_URL             the server, where --server does not say
   DAYPASS_SOCKET          the administration socket, where --socket does not say; else ` + defaultSocket + `
                           when there is one
-  DAYPASS_CONFIG          the configuration of init and serve, where --config does not say; else
+  DAYPASS_CONFIG          the server's configuration, where --config does not say; else
                           ` + defaultConfig + `
   DAYPASS_CA_FILE         PEM certificates to trust for the server, where --ca-file does not say
   DAYPASS_AUDIENCE        the audience of tokens that are asked for, where it is not the server's URL
@@ -158,6 +232,7 @@ What says who we are is looked for in this order; the first place that has somet
                             permissions: {id-token: write}
   Kubernetes              a projected token at /var/run/secrets/tokens/daypass
   SPIFFE_ENDPOINT_SOCKET  a JWT-SVID of the Workload API there, without DAYPASS_SPIFFE, too
+  AWS                     credentials of AWS: of the environment, of the container, or of the EC2 instance
 
 Set for the command of daypass run, and printed by daypass acquire --output env:
 
@@ -166,9 +241,11 @@ Set for the command of daypass run, and printed by daypass acquire --output env:
                           Inherited variables that could lead the tool elsewhere, such as PGHOSTADDR
                           and PGSERVICE, are taken out.
   oidc-token              OIDC_TOKEN
-  aws                     AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_REGION, and
-                          AWS_ENDPOINT_URL where the target has one. Inherited AWS_PROFILE and other
-                          variables that name other keys are taken out.
+  aws                     AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_REGION
+                          AWS_DEFAULT_REGION, and AWS_ENDPOINT_URL where the target has one. Inherited
+                          AWS_PROFILE and other variables that name other keys are taken out.
+  gcp                     CLOUDSDK_AUTH_ACCESS_TOKEN GOOGLE_OAUTH_ACCESS_TOKEN
+  azure                   AZURE_ACCESS_TOKEN
   kubernetes              KUBECONFIG, a file
 
 Set for the command of daypass run alone:

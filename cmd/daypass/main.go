@@ -66,21 +66,12 @@ daypass lock --role orders-readonly --reason "key leaked"`,
 	for _, g := range groups {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
 	}
-	root.SetHelpCommandGroupID("other")
-	root.SetCompletionCommandGroupID("other")
+	root.SetHelpCommand(a.helpCommand())
+	root.CompletionOptions.DisableDefaultCmd = true
 	for _, part := range [][]*cobra.Command{a.workloadCommands(), a.adminCommands(), a.serverCommands(), a.otherCommands()} {
 		root.AddCommand(part...)
 	}
 	root.InitDefaultHelpCmd()
-	root.InitDefaultCompletionCmd()
-	for _, c := range root.Commands() {
-		switch c.Name() {
-		case "help":
-			c.Short = "tell about a command or a topic"
-		case "completion":
-			c.Short = "print a script that completes commands in a shell"
-		}
-	}
 	return root
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -19,6 +20,17 @@ import (
 type sorting struct {
 	config    string
 	timeZones []string
+	alone     bool // no configuration was there to read
+}
+
+// advised are mistakes with what may be the reason where the configuration was not read: a server may know the zone.
+func (s *sorting) advised(all []api.Mistake) []api.Mistake {
+	for i := range all {
+		if s.alone && strings.Contains(all[i].Hint, "time_zones") {
+			all[i].Hint = "no server's configuration was read: --config FILE names it, or --time-zone the zones that it offers"
+		}
+	}
+	return all
 }
 
 // addTo adds the flags.
@@ -36,6 +48,7 @@ func (s *sorting) of(c *cobra.Command) (inspection.Server, error) {
 	}
 	cfg, err := config.Load(s.config)
 	if absent := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission); absent && !named {
+		s.alone = true
 		return inspection.Server{}, nil
 	}
 	of := inspection.Server{TimeZones: cfg.TimeZones, RequiresConditions: cfg.Conditions == admission.ConditionsRequire}
@@ -56,7 +69,7 @@ func (a *app) check(c *cobra.Command, s *sorting, files map[string]string) (api.
 	}
 	checked, err := inspection.Check(files, of)
 	if wrong, ok := errors.AsType[source.Errors](err); ok {
-		return api.AccessCheck{Errors: mistakes(wrong)}, nil
+		return api.AccessCheck{Errors: s.advised(mistakes(wrong))}, nil
 	}
 	return api.AccessCheck{Revision: checked.Revision, Findings: trust.Wire(checked.Findings)}, err
 }
@@ -154,7 +167,7 @@ func (a *app) schema(c *cobra.Command, s *sorting, args []string) (string, error
 	}
 	checked, err := inspection.Check(files, of)
 	if wrong, ok := errors.AsType[source.Errors](err); ok {
-		return "", a.reportMistakes(args[0], api.AccessCheck{Errors: mistakes(wrong)})
+		return "", a.reportMistakes(args[0], api.AccessCheck{Errors: s.advised(mistakes(wrong))})
 	}
 	return checked.Schema, err
 }

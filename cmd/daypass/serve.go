@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 	"strings"
@@ -115,6 +116,9 @@ func (a *app) serve(ctx context.Context, cfg config.Config, listening func(*serv
 	signal.Notify(reload, syscall.SIGHUP)
 	defer signal.Stop(reload)
 	s, err := server.New(ctx, cfg, server.Options{Version: version(), Log: config.NewLogger(cfg.Log, a.stderr), Reload: reload})
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return hinted(err, "see who listens there: ss -ltnp; listen in the configuration names another address")
+	}
 	if err != nil {
 		return err
 	}

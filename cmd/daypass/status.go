@@ -18,7 +18,8 @@ func (a *app) statusCommand() *cobra.Command {
 		Use: "status", Short: "show how the server and its parts are doing", Args: exactly(),
 		Long: wrap(`Shows the server, its queues, its targets and its issuers, and says what to type next where something is ill.
 			Exits with 8 when the server answers but cannot give leases now.`),
-		Example: "daypass status --output json | jq .targets",
+		Example: `daypass status
+daypass status --output json | jq .targets`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			client, err := a.admin()
 			if err != nil {
@@ -191,7 +192,11 @@ func statusHints(s api.Status) []string {
 // targetHints says what to type next about one target.
 func targetHints(t api.TargetStatus, now time.Time) []string {
 	var hints []string
-	if t.Health == "failing" {
+	switch {
+	case t.Health != "failing":
+	case t.Kind == "": // it is not in service: nobody could try it
+		hints = append(hints, fmt.Sprintf("mend what the error of %s says: it is tried again by itself, and at once when the server gets SIGHUP", clean(t.Name)))
+	default:
 		hints = append(hints, "see what is wrong there, and what to type at the target: daypass target check "+clean(t.Name))
 	}
 	if t.OldestRevoking != nil && now.Sub(t.OldestRevoking.Time) > patience || late(t.DueFrom, now) {

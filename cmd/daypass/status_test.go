@@ -24,6 +24,7 @@ func TestStatusSaysWhatToTypeWhereSomethingIsIll(t *testing.T) {
 		{"leases outlive their expiry", func(s *api.Status) { s.Queues.ExpiredFrom = ago(time.Minute) }, []string{"iostat"}},
 		{"a lease has just expired", func(s *api.Status) { s.Queues.ExpiredFrom = ago(time.Second) }, nil},
 		{"a target fails", func(s *api.Status) { s.Targets[0].Health = "failing" }, []string{"daypass target check orders-db"}},
+		{"a target is not in service", func(s *api.Status) { s.Targets[0].Kind, s.Targets[0].Health = "", "failing" }, []string{"SIGHUP"}},
 		{"a revocation is stuck", func(s *api.Status) { s.Targets[0].OldestRevoking = ago(time.Hour) }, []string{"daypass leases --target orders-db --state revoking"}},
 		{"a revocation is late", func(s *api.Status) { s.Targets[0].DueFrom = ago(time.Minute) }, []string{"daypass leases --target orders-db --state revoking"}},
 		{"a revocation has just begun", func(s *api.Status) {

@@ -19,6 +19,7 @@ import (
 	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/inspection"
 	"github.com/daypass/daypass/internal/issuer"
+	"github.com/daypass/daypass/internal/source"
 	"github.com/daypass/daypass/internal/trust"
 	"github.com/daypass/daypass/target"
 )
@@ -55,33 +56,38 @@ func (t *trusted) source(c *cobra.Command) (s trustSource, err error) {
 		return s, err
 	}
 	dir := cmp.Or(t.access, cfg.Access)
-	s.url, s.algorithm = cmp.Or(t.issuer, cfg.Issuer.URL, cfg.URL), cmp.Or(cfg.Issuer.Algorithm, "RS256")
+	s.url, s.algorithm = cmp.Or(t.issuer, cfg.Issuer.URL, cfg.OwnURL()), cmp.Or(cfg.Issuer.Algorithm, "RS256")
 	switch {
 	case dir == "":
-		return s, hinted(usageError{"where the access files are is not known", ""}, "--access DIR")
+		return s, hinted(usageError{"where the access files are is not known", ""}, "--access DIR, or --config FILE with the server's configuration")
 	case s.url == "":
-		return s, hinted(usageError{"the URL of our issuer is not known", ""}, "--issuer https://…, as in `iss` of the tokens")
+		return s, hinted(usageError{"the URL of our issuer is not known", ""}, "--issuer https://…, as in `iss` of the tokens, or --config FILE with the server's configuration")
 	}
 	s.files, err = readAccess(dir)
 	return s, err
 }
 
-// federation reads the role.
-func (t *trusted) federation(c *cobra.Command, role string) (trust.Federation, error) {
-	s, err := t.source(c)
-	if err != nil {
-		return trust.Federation{}, err
+// named reads roles, and those of targets.
+func (t *trusted) named(c *cobra.Command, names []string) (all []trust.Federation, err error) {
+	for _, name := range names {
+		some, err := t.federations(c, name)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range some {
+			if strings.Contains(f.Subject, "${") {
+				return nil, hinted(usageError{fmt.Sprintf("the subject of role %s depends on who has it: %s", quote(f.Role), f.Subject), ""},
+					"name one: --subject 'repo:acme%2Forders'")
+			}
+			if !slices.ContainsFunc(all, func(other trust.Federation) bool { return other.Role == f.Role }) {
+				all = append(all, f)
+			}
+		}
 	}
-	f, err := inspection.FederationOf(s.files, role, s.url, s.algorithm)
-	if err != nil {
-		return f, err
+	if t.subject != "" && len(all) > 1 {
+		return nil, usageError{"--subject is of one role, and more are named", c.CommandPath()}
 	}
-	f.Subject = cmp.Or(t.subject, f.Subject)
-	if strings.Contains(f.Subject, "${") {
-		return f, hinted(usageError{fmt.Sprintf("the subject of role %s depends on who has it: %s", quote(role), f.Subject), ""},
-			"name one: --subject 'repo:acme%2Forders'")
-	}
-	return f, nil
+	return all, nil
 }
 
 // federations reads a role, or those of a target.
@@ -109,18 +115,29 @@ func (t *trusted) federations(c *cobra.Command, name string) ([]trust.Federation
 func (a *app) renderCommand() *cobra.Command {
 	t, format := &trusted{}, ""
 	c := &cobra.Command{
-		Use: "render PLATFORM ROLE", Short: "print what makes a platform trust the tokens of a role", Args: exactly("PLATFORM", "ROLE"),
+		Use: "render PLATFORM ROLE|TARGET…", Short: "print what makes a platform trust the tokens of roles",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) < 2 {
+				return usageError{"render takes PLATFORM and at least one ROLE or TARGET", ""}
+			}
+			return nil
+		},
 		Long: wrap(`For aws, azure, gcp, kubernetes and vault (OpenBao too): Terraform, or commands with --format cli. The platform
-			will trust tokens of our issuer with this role's audience and subject, and no others. What only the other side knows is
-			a variable. Nothing is called or changed: review it, and apply it where it belongs.`),
+			will trust tokens of our issuer with each role's audience and subject, and no others. Of a target it is all of its
+			roles. What several share, such as the provider, is there once: name all that one side is to trust. What only the other
+			side knows is a variable. Nothing is called or changed: review it, and apply it where it belongs.`),
 		Example: `daypass trust render aws deploy > trust.tf
+daypass trust render aws deploy read-orders > trust.tf
 daypass trust render kubernetes deploy --format cli --issuer https://daypass.example.com --access ./access`,
 		RunE: func(c *cobra.Command, args []string) error {
-			f, err := t.federation(c, args[1])
+			if !slices.Contains(trust.Platforms(), args[0]) {
+				return hinted(usageError{"there is no platform " + quote(args[0]), ""}, source.Suggest(args[0], "platforms", trust.Platforms()))
+			}
+			roles, err := t.named(c, args[1:])
 			if err != nil {
 				return err
 			}
-			text, err := trust.Render(args[0], format, f)
+			text, err := trust.Render(args[0], format, roles...)
 			if err != nil {
 				return usageError{err.Error(), c.CommandPath()}
 			}
@@ -130,6 +147,7 @@ daypass trust render kubernetes deploy --format cli --issuer https://daypass.exa
 	}
 	t.addTo(a, c)
 	c.Flags().StringVar(&format, "format", "terraform", "`form`: terraform or cli")
+	words(c, "format", trust.Formats()...)
 	return c
 }
 

@@ -110,7 +110,7 @@ daypass run orders-readonly REPORTS=reports-writer -- ./nightly`,
 		RunE: func(c *cobra.Command, args []string) error {
 			dash := c.ArgsLenAtDash()
 			if dash < 1 || dash == len(args) {
-				return hinted(usageError{"run needs roles, two dashes and a command", ""}, "daypass run ROLE -- COMMAND")
+				return hinted(usageError{"run needs roles, two dashes and a command", ""}, meantRun(args, dash))
 			}
 			if onLoss != string(agent.Kill) && onLoss != string(agent.Warn) {
 				return usageError{"--on-loss is kill or warn, not " + quote(onLoss), c.CommandPath()}
@@ -123,9 +123,18 @@ daypass run orders-readonly REPORTS=reports-writer -- ./nightly`,
 		},
 	}
 	q.addTo(c)
-	c.Flags().StringVar(&onLoss, "on-loss", onLoss, "what a lease that ends early does to the command, a `word`: kill or warn")
+	c.Flags().StringVar(&onLoss, "on-loss", onLoss, "what happens to the command when a lease ends early, a `word`: kill or warn")
+	words(c, "on-loss", string(agent.Kill), string(agent.Warn))
 	c.Flags().Var(grace, "grace", "from SIGTERM to SIGKILL then, such as 30s; 10s unless given")
 	return c
+}
+
+// meantRun is a command line with what run needs, from one that lacks some of it.
+func meantRun(args []string, dash int) string {
+	if dash < 0 && len(args) > 1 {
+		return "did you mean: daypass run " + args[0] + " -- " + strings.Join(args[1:], " ")
+	}
+	return "daypass run ROLE -- COMMAND"
 }
 
 // runIt completes a run and does it. What goes wrong before the command starts has an exit code of its own, so

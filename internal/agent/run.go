@@ -177,12 +177,15 @@ func (r Run) keep(ctx context.Context) (end func()) {
 // tellAcquired tells what was acquired.
 func (r Run) tellAcquired(lease *client.Lease) {
 	info := lease.Info()
-	text := fmt.Sprintf("lease %s of role %q until %s", info.ID, info.Role, info.ExpiresAt)
+	text := fmt.Sprintf("lease %s of role %q until %s", info.ID, info.Role, moment(info.ExpiresAt))
 	if lease.Clamped {
 		text += " (the role allows no longer ttl)"
 	}
 	r.Tell(text)
 }
+
+// moment is a time for people.
+func moment(t api.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // environment returns what the command gets, and refuses two credentials for one name.
 func (r Run) environment(passes []pass, outside []offer, files *runtimeDir) ([]string, error) {
@@ -285,11 +288,11 @@ func (r Run) attend(ctx context.Context, command *exec.Cmd, leases []*client.Lea
 func (r Run) tellNotice(n client.Notice) {
 	switch {
 	case n.Err != nil && n.Final:
-		r.Tell(fmt.Sprintf("lease %s will not be renewed and ends at %s: %v", n.Lease.ID, n.Lease.ExpiresAt, n.Err))
+		r.Tell(fmt.Sprintf("lease %s will not be renewed and ends at %s: %v", n.Lease.ID, moment(n.Lease.ExpiresAt), n.Err))
 	case n.Err != nil:
-		r.Tell(fmt.Sprintf("renewal goes on being tried until %s: %v", n.Lease.ExpiresAt, n.Err))
+		r.Tell(fmt.Sprintf("renewal goes on being tried until %s: %v", moment(n.Lease.ExpiresAt), n.Err))
 	case n.Final:
-		r.Tell(fmt.Sprintf("lease %s has its role's longest life and ends at %s", n.Lease.ID, n.Lease.ExpiresAt))
+		r.Tell(fmt.Sprintf("lease %s has its role's longest life and ends at %s", n.Lease.ID, moment(n.Lease.ExpiresAt)))
 	}
 }
 
@@ -361,9 +364,9 @@ func (r Run) release(leases []*client.Lease) {
 			info, err := lease.Release(ctx, wait)
 			switch {
 			case err == nil && bounded:
-				r.Tell(fmt.Sprintf("lease %s released; nobody can pull its credential, which lives until %s", info.ID, info.ExpiresAt))
+				r.Tell(fmt.Sprintf("lease %s released; nobody can pull its credential, which lives until %s", info.ID, moment(info.ExpiresAt)))
 			case err != nil:
-				r.Tell(fmt.Sprintf("%v; it ends by itself at %s", err, info.ExpiresAt))
+				r.Tell(fmt.Sprintf("%v; it ends by itself at %s", err, moment(info.ExpiresAt)))
 			case info.State != "revoked":
 				r.Tell(fmt.Sprintf("lease %s released; its target has not confirmed the end yet, and is asked until it does", info.ID))
 			default:

@@ -128,6 +128,9 @@ type Limits struct {
 	// AcquireRate is how often a principal may acquire, such as 10/s or 90/m, with bursts of one second; 10/s
 	// unless given.
 	AcquireRate Rate `yaml:"acquire_rate"`
+	// Connections is how many connections the listener holds at once; those that come beyond are closed. 4096 unless given.
+	// The socket for administration has none of them.
+	Connections int `yaml:"connections"`
 }
 
 // Issuer is the section issuer.
@@ -322,6 +325,22 @@ func (c Config) SocketPath() string {
 	return c.Socket
 }
 
+// OwnURL is the URL that a server goes by: the one it was told, or else where it listens. It is nothing while only the server
+// knows where that is.
+func (c Config) OwnURL() string {
+	if c.URL != "" {
+		return c.URL
+	}
+	address, err := netip.ParseAddrPort(c.Listen)
+	switch {
+	case err != nil || address.Port() == 0:
+		return ""
+	case c.TLS != TLS{}:
+		return "https://" + address.String()
+	}
+	return "http://" + address.String()
+}
+
 // Egress is how connections are made that others choose the other end of.
 func (c Config) Egress() egress.Dialer { return egress.Dialer{Allow: c.ConnectTo} }
 
@@ -368,6 +387,9 @@ func (c *Config) Fill() {
 	}
 	if c.Limits.AcquireRate == 0 {
 		c.Limits.AcquireRate = 10
+	}
+	if c.Limits.Connections == 0 {
+		c.Limits.Connections = 4096
 	}
 	const day = Period(24 * time.Hour)
 	if c.Issuer.Rotate == 0 {
