@@ -94,6 +94,7 @@ func TestMistakesOfAConfigurationHaveTheirPlace(t *testing.T) {
 		{"a proxy that is no network", "trusted_proxies: [10.0.0.1]\n", "trusted_proxies"},
 		{"an issuer's name that is none", "admins: {issuers: [Staff]}\n", "cannot be the name"},
 		{"a negative limit", "limits: {leases_per_principal: -1}\n", "negative"},
+		{"less than no connections", "limits: {connections: -1}\n", "1048576"},
 		{"a second document", "listen: 127.0.0.1:1\n---\nurl: x\n", "second document"},
 		{"a socket with a long path", "socket: /" + strings.Repeat("s", 120) + "\n", "at most 107"},
 	} {

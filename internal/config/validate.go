@@ -34,6 +34,9 @@ func (c *Config) check(wrong report) {
 	if c.Limits.LeasesPerPrincipal < 0 {
 		wrong("limits.leases_per_principal", "a limit cannot be negative", "")
 	}
+	if c.Limits.Connections < 0 || c.Limits.Connections > 1<<20 {
+		wrong("limits.connections", "want 1 to 1048576", "leave it out for 4096")
+	}
 	for i, name := range c.Postgres.AllowRoles {
 		if name == "" || len(name) > 63 {
 			wrong(fmt.Sprintf("postgres.allow_roles[%d]", i), fmt.Sprintf("%q cannot be the name of a role", name), "names at PostgreSQL have 1 to 63 bytes")

@@ -25,6 +25,7 @@ const (
 	writeTime  = 3 * time.Minute  // to answer; calls that take longer say so themselves
 	idleTime   = 2 * time.Minute  // between two requests
 	maxHeader  = 32 << 10         // of a request's head; a token is 16 KiB at most
+	maxStreams = 100              // requests at once over one connection of HTTP/2; one that resets more is closed
 	farewell   = 75 * time.Second // for requests under way when we stop: a release may wait for a minute
 	lookEvery  = 10 * time.Second // between two looks at the certificate's files
 )
@@ -61,12 +62,12 @@ func (s *Server) serve(ctx context.Context) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	tcp := s.httpServer(nil)
+	tcp, crowd := s.httpServer(nil), newCrowd(s.tcp, s.cfg.Limits.Connections, s.log)
 	if s.certificate != nil {
 		tcp.TLSConfig = s.tlsConfig()
-		group.Go(func() error { return served(tcp.ServeTLS(s.tcp, "", "")) })
+		group.Go(func() error { return served(tcp.ServeTLS(crowd, "", "")) })
 	} else {
-		group.Go(func() error { return served(tcp.Serve(s.tcp)) })
+		group.Go(func() error { return served(tcp.Serve(crowd)) })
 	}
 	group.Go(func() error { return s.shutDown(ctx, tcp) })
 	if s.socket != nil {
@@ -102,6 +103,7 @@ func (s *Server) httpServer(connContext func(context.Context, net.Conn) context.
 		WriteTimeout:      writeTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 		ConnContext:       connContext,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // strangers' handshakes
 	}
