@@ -36,19 +36,53 @@ func FederationOf(files map[string]string, role, url, algorithm string) (trust.F
 	if !ok {
 		return trust.Federation{}, fault.WithHint(fmt.Errorf("there is no role %q", role), source.Suggest(role, "roles", slices.Collect(maps.Keys(cfg.Roles))))
 	}
-	f := trust.Federation{Role: role, Target: r.Target, Issuer: url, Algorithm: algorithm, Subject: "role:" + role}
-	switch of := cfg.Targets[r.Target].Kind; of {
+	f, err := federation(cfg, r, url, algorithm)
+	if err != nil {
+		return f, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Roles)) {
+		other, err := federation(cfg, cfg.Roles[name], url, algorithm)
+		templated := strings.Contains(other.Subject, "${") // what it will be is not known here
+		if err == nil && name != role && other.Audience == f.Audience && other.Subject != f.Subject && !templated && !slices.Contains(f.Others, other.Subject) {
+			f.Others = append(f.Others, other.Subject)
+		}
+	}
+	return f, nil
+}
+
+// federation reads what is of one role alone.
+func federation(cfg *access.Config, r access.Role, url, algorithm string) (trust.Federation, error) {
+	f := trust.Federation{Role: r.Name, Target: r.Target, Issuer: url, Algorithm: algorithm, Subject: "role:" + r.Name}
+	at := cfg.Targets[r.Target]
+	switch at.Kind {
 	case oidctoken.Kind:
 		return f, ofToken(&f, r)
 	case aws.Kind:
-		return f, ofAWS(&f, r, cfg.Targets[r.Target])
+		return f, ofAWS(&f, r, at)
 	case gcp.Kind:
-		return f, ofGoogle(&f, r, cfg.Targets[r.Target])
+		return f, ofGoogle(&f, r, at, rolesOf(cfg, r.Target))
 	case azure.Kind:
-		return f, ofAzure(&f, r, cfg.Targets[r.Target])
+		return f, ofAzure(&f, r, at, rolesOf(cfg, r.Target))
 	default:
-		return f, fault.WithHint(fmt.Errorf("role %q is of a target of kind %s, which needs no trust in our issuer", role, of), "name a role with a section oidc-token or aws")
+		return f, fault.WithHint(fmt.Errorf("role %q is of a target of kind %s, which needs no trust in our issuer", r.Name, at.Kind), "name a role with a section oidc-token, aws, gcp or azure")
 	}
+}
+
+// rolesOf are the roles of a target, sorted by name.
+func rolesOf(cfg *access.Config, target string) (all []access.Role) {
+	for _, name := range slices.Sorted(maps.Keys(cfg.Roles)) {
+		if r := cfg.Roles[name]; r.Target == target {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// grant notes that a manager gives roles on a resource.
+func grant(grants map[string][]string, on string, roles []string) {
+	all := slices.Concat(grants[on], roles)
+	slices.Sort(all)
+	grants[on] = slices.Compact(all)
 }
 
 // RolesAt are the roles of a target, sorted; of a role's name it is that role alone.
@@ -61,21 +95,18 @@ func RolesAt(files map[string]string, name string) ([]string, error) {
 		return []string{name}, nil
 	}
 	var roles []string
-	for role, r := range cfg.Roles {
-		if r.Target == name {
-			roles = append(roles, role)
-		}
+	for _, r := range rolesOf(cfg, name) {
+		roles = append(roles, r.Name)
 	}
 	if roles == nil {
 		return nil, fmt.Errorf("target %q has no roles", name)
 	}
-	slices.Sort(roles)
 	return roles, nil
 }
 
 // ofGoogle fills in what Google has to trust for a role: the role's own tokens, or where it makes an account per lease, those
 // of its target.
-func ofGoogle(f *trust.Federation, role access.Role, of access.Target) error {
+func ofGoogle(f *trust.Federation, role access.Role, of access.Target, beside []access.Role) error {
 	var settings gcp.Settings
 	var rights gcp.Rights
 	if err := errors.Join(json.Unmarshal(of.Settings, &settings), json.Unmarshal(role.Rights, &rights)); err != nil {
@@ -84,9 +115,15 @@ func ofGoogle(f *trust.Federation, role access.Role, of access.Target) error {
 	f.Algorithm, f.Audience = string(issuer.RS256), settings.Audience()
 	if m := settings.Manage; m != nil && rights.PerLease {
 		f.Subject = cloud.ManagerSubject(of.Name)
-		f.Manager = &trust.Manager{Principal: m.ServiceAccount, Home: m.Project, Grants: map[string][]string{}}
-		for _, b := range rights.Bindings {
-			f.Manager.Grants[b.On] = b.Roles
+		f.Manager = &trust.Manager{Platform: "gcp", Target: of.Name, Subject: f.Subject, Principal: m.ServiceAccount, Home: m.Project, Grants: map[string][]string{}}
+		for _, r := range beside { // the manager is of the target
+			var rights gcp.Rights
+			if err := json.Unmarshal(r.Rights, &rights); err != nil {
+				return fmt.Errorf("read the rights of role %q: %w", r.Name, err)
+			}
+			for _, b := range rights.Bindings {
+				grant(f.Manager.Grants, b.On, b.Roles)
+			}
 		}
 	}
 	return nil
@@ -94,7 +131,7 @@ func ofGoogle(f *trust.Federation, role access.Role, of access.Target) error {
 
 // ofAzure fills in what Entra has to trust for a role: the role's own tokens, or where it makes an application per lease, those
 // of its target.
-func ofAzure(f *trust.Federation, role access.Role, of access.Target) error {
+func ofAzure(f *trust.Federation, role access.Role, of access.Target, beside []access.Role) error {
 	var settings azure.Settings
 	var rights azure.Rights
 	if err := errors.Join(json.Unmarshal(of.Settings, &settings), json.Unmarshal(role.Rights, &rights)); err != nil {
@@ -103,9 +140,15 @@ func ofAzure(f *trust.Federation, role access.Role, of access.Target) error {
 	f.Algorithm, f.Audience = string(issuer.RS256), azure.Audience
 	if m := settings.Manage; m != nil && rights.PerLease {
 		f.Subject = cloud.ManagerSubject(of.Name)
-		f.Manager = &trust.Manager{Principal: m.ClientID, Grants: map[string][]string{}}
-		for _, a := range rights.Assignments {
-			f.Manager.Grants[a.On] = a.Roles
+		f.Manager = &trust.Manager{Platform: "azure", Target: of.Name, Subject: f.Subject, Principal: m.ClientID, Grants: map[string][]string{}}
+		for _, r := range beside { // the manager is of the target
+			var rights azure.Rights
+			if err := json.Unmarshal(r.Rights, &rights); err != nil {
+				return fmt.Errorf("read the rights of role %q: %w", r.Name, err)
+			}
+			for _, a := range rights.Assignments {
+				grant(f.Manager.Grants, a.On, a.Roles)
+			}
 		}
 	}
 	return nil

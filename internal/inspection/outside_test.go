@@ -102,3 +102,46 @@ postgres: {in_role: [readers]}
 		}
 	}
 }
+
+// A condition for the whole issuer has to know every role, and a manager is of its whole target.
+func TestARoleComesWithWhatIsSharedWithOthers(t *testing.T) {
+	const target = `
+kind: Target
+name: acme
+gcp:
+  provider: //iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/daypass/providers/daypass
+  manage: {service_account: manage@acme-leases.iam.gserviceaccount.com, project: acme-leases, resources: [projects/acme-prod, buckets/orders]}
+---
+kind: Role
+name: first
+target: acme
+gcp: {service_account: first-account@acme-prod.iam.gserviceaccount.com}
+---
+kind: Role
+name: second
+target: acme
+gcp: {service_account: second-account@acme-prod.iam.gserviceaccount.com}
+---
+kind: Role
+name: third
+target: acme
+gcp: {per_lease: true, bindings: [{on: projects/acme-prod, roles: [roles/run.invoker]}]}
+---
+kind: Role
+name: fourth
+target: acme
+gcp: {per_lease: true, bindings: [{on: projects/acme-prod, roles: [roles/storage.objectViewer]}, {on: buckets/orders, roles: [roles/storage.objectUser]}]}
+`
+	files := map[string]string{"a.yaml": target}
+	f, err := inspection.FederationOf(files, "second", "https://daypass.example.com", "RS256")
+	if err != nil || strings.Join(f.Others, " ") != "role:first daypass:target:acme" && strings.Join(f.Others, " ") != "daypass:target:acme role:first" {
+		t.Errorf("%+v, %v", f, err)
+	}
+	f, err = inspection.FederationOf(files, "third", "https://daypass.example.com", "RS256")
+	if err != nil || strings.Join(f.Others, " ") != "role:first role:second" {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	if m := f.Manager; strings.Join(m.Grants["projects/acme-prod"], " ") != "roles/run.invoker roles/storage.objectViewer" || len(m.Grants["buckets/orders"]) != 1 {
+		t.Errorf("the manager grants %v", m.Grants)
+	}
+}

@@ -28,20 +28,30 @@ type Federation struct {
 	Subject   string // `sub`, the whole of it
 	Algorithm string // RS256 or ES256
 
-	// For AWS alone: names of the session tags that the tokens carry, and whether they carry a source identity.
+	// Others are the subjects of our other roles whose tokens have this audience. Where a side has one condition for the
+	// whole issuer, it names them too: what is rendered for one role must not lock out another.
+	Others []string
+
+	// For AWS alone: names of the session tags that the tokens carry, whether they carry a source identity, and the role
+	// there, where the access files say it.
 	Tags           []string
 	SourceIdentity bool
+	RoleARN        string
 
-	// For Google Cloud and Azure, where the role makes a principal per lease: who makes them. The subject is then Daypass
-	// itself.
+	// Where Daypass changes something there itself: who does. Where the role makes a principal per lease, the subject is
+	// the manager's.
 	Manager *Manager
 }
 
-// Manager is the principal by which Daypass makes others.
+// Manager is the principal by which Daypass makes others, or at AWS ends sessions. It is of a target, and what it has to be
+// able to do is for all roles of that target.
 type Manager struct {
-	Principal string              // its address or ID
-	Home      string              // the project where it makes accounts; empty at Azure
-	Grants    map[string][]string // the roles that it has to be able to grant, by the resource or scope
+	Platform  string // one of [Platforms]
+	Target    string
+	Subject   string              // of its tokens, which no role can have
+	Principal string              // its address, ID or ARN
+	Home      string              // the project where it makes accounts; empty elsewhere
+	Grants    map[string][]string // the roles that it has to be able to grant, by the resource or scope; none at AWS
 }
 
 // Place is where a [Manager] has to be able to grant roles.
@@ -88,28 +98,100 @@ func Platforms() []string { return []string{"aws", "azure", "gcp", "kubernetes",
 // Formats returns the forms that it knows.
 func Formats() []string { return []string{"terraform", "cli"} }
 
-// Render returns what makes a platform trust the tokens of f and no others: as Terraform, or as commands. What only the
-// other side knows, such as an account, is a variable. It refuses what the platform would refuse or read differently.
-func Render(platform, format string, f Federation) (string, error) {
+// side is what the templates read: what several roles share stands there once.
+type side struct {
+	Issuer    string
+	Names     string       // of the roles, as prose
+	Roles     []Federation // that have tokens of their own there
+	Manager   *Manager     // nil where there is none
+	Audiences []string
+	Subjects  []string // that a condition for the whole issuer lets in
+}
+
+// Render returns what makes a platform trust the tokens of these roles and of no others: as Terraform, or as commands. What
+// only the other side knows, such as an account, is a variable. It refuses what the platform would refuse or read
+// differently.
+func Render(platform, format string, roles ...Federation) (string, error) {
 	if !slices.Contains(Platforms(), platform) || !slices.Contains(Formats(), format) {
 		return "", fmt.Errorf("there is no %s for %q", format, platform)
 	}
-	if err := f.check(platform); err != nil {
+	s, err := together(platform, roles)
+	if err != nil {
 		return "", err
 	}
 	t, err := template.New("").Funcs(template.FuncMap{
-		"hcl": hclString, "json": jsonString, "sh": shellString, "cel": celString, "id": f.identifier,
-		"provider": func() string { return strings.TrimPrefix(f.Issuer, "https://") },
-		"policy":   f.trustPolicy,
+		"hcl": hclString, "json": jsonString, "sh": shellString, "cel": celString, "id": identifier,
+		"hcls": list(hclString), "jsons": list(jsonString), "cels": list(celString),
+		"provider": func() string { return strings.TrimPrefix(s.Issuer, "https://") },
 	}).ParseFS(templates, "templates/*.tmpl")
 	if err != nil {
 		return "", fmt.Errorf("templates of trust: %w", err)
 	}
 	var text strings.Builder
-	if err := t.ExecuteTemplate(&text, platform+"-"+format+".tmpl", f); err != nil {
+	if err := t.ExecuteTemplate(&text, platform+"-"+format+".tmpl", s); err != nil {
 		return "", fmt.Errorf("render trust for %s: %w", platform, err)
 	}
 	return text.String(), nil
+}
+
+// together joins what roles share.
+func together(platform string, roles []Federation) (s side, err error) {
+	if len(roles) == 0 {
+		return s, errors.New("no role is named")
+	}
+	s.Issuer = roles[0].Issuer
+	var names []string
+	for _, f := range roles {
+		if err := f.check(platform); err != nil {
+			return s, fmt.Errorf("role %q: %w", f.Role, err)
+		}
+		m := f.Manager
+		switch {
+		case f.Issuer != s.Issuer:
+			return s, fmt.Errorf("roles %q and %q have tokens of two issuers", names[0], f.Role)
+		case slices.Contains(names, f.Role):
+			return s, fmt.Errorf("role %q is named twice", f.Role)
+		case m != nil && m.Platform != platform:
+			return s, fmt.Errorf("target %q of role %q is at %s, not %s", f.Target, f.Role, m.Platform, platform)
+		case m != nil && s.Manager != nil && m.Target != s.Manager.Target:
+			return s, fmt.Errorf("targets %q and %q each have a manager: render the roles of one target at a time", s.Manager.Target, m.Target)
+		}
+		names = append(names, f.Role)
+		if m != nil {
+			s.Manager = m
+			s.Subjects = append(s.Subjects, m.Subject)
+		}
+		if m == nil || f.Subject != m.Subject {
+			s.Roles = append(s.Roles, f)
+		}
+		s.Audiences, s.Subjects = append(s.Audiences, f.Audience), append(append(s.Subjects, f.Subject), f.Others...)
+	}
+	s.Names = strings.Join(names, ", ")
+	s.Audiences, s.Subjects = once(s.Audiences), once(s.Subjects)
+	if condition := "assertion.sub in [" + list(celString)(s.Subjects) + "]"; platform == "gcp" && len(condition) > maxCondition {
+		return s, fmt.Errorf("the condition on %d subjects has %d bytes, and Google takes %d: give some of the roles a target with a provider of its own", len(s.Subjects), len(condition), maxCondition)
+	}
+	return s, nil
+}
+
+// maxCondition is how long an attribute condition may be at Google, in bytes.
+const maxCondition = 4096
+
+// once sorts texts and leaves out what is there again.
+func once(all []string) []string {
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// list writes texts of a language with commas between them.
+func list(quote func(string) string) func([]string) string {
+	return func(all []string) string {
+		quoted := make([]string, len(all))
+		for i, one := range all {
+			quoted[i] = quote(one)
+		}
+		return strings.Join(quoted, ", ")
+	}
 }
 
 // check refuses what the platform would refuse, or would not compare byte by byte.
@@ -123,7 +205,7 @@ func (f Federation) check(platform string) error {
 	case !access.ValidName(f.Role):
 		return fmt.Errorf("%q cannot be the name of a role", f.Role)
 	}
-	for _, text := range []string{f.Issuer, f.Audience, f.Subject, f.Role} {
+	for _, text := range append([]string{f.Issuer, f.Audience, f.Subject, f.Role}, f.Others...) {
 		if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) || !unicode.IsPrint(r) }) {
 			return fmt.Errorf("%+q has characters that do not show", text)
 		}
@@ -142,8 +224,8 @@ func (f Federation) check(platform string) error {
 	return nil
 }
 
-// trustPolicy is the trust policy of an AWS role, with provider as the provider's ARN.
-func (f Federation) trustPolicy(provider string) (string, error) {
+// TrustPolicy is the trust policy of an AWS role, with provider as the provider's ARN.
+func (f Federation) TrustPolicy(provider string) (string, error) {
 	host := strings.TrimPrefix(f.Issuer, "https://")
 	condition := map[string]any{"StringEquals": map[string]string{host + ":aud": f.Audience, host + ":sub": f.Subject}}
 	if len(f.Tags) > 0 {
@@ -168,8 +250,8 @@ func (f Federation) Actions() []string {
 	return actions
 }
 
-// identifier is the role's name in languages without dashes in names.
-func (f Federation) identifier() string { return strings.ReplaceAll(f.Role, "-", "_") }
+// identifier is a name in languages without dashes in names.
+func identifier(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
 // hclString writes a string of Terraform's language: ${ and %{ begin templates there.
 func hclString(text string) string {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -35,20 +36,103 @@ func TestWhatIsRenderedIsWhatWasReviewed(t *testing.T) {
 				t.Errorf("%s, %s: %v", platform, format, err)
 				continue
 			}
-			name := filepath.Join("testdata", "render", platform+"."+format)
-			if *update {
-				if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
+			reviewed(t, platform+"."+format, got)
+		}
+	}
+}
+
+// reviewed compares what is rendered with a golden file, and sees that it is of its language.
+func reviewed(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", "render", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatalf("%v (run the test with -update)", err)
+	}
+	if got != string(want) {
+		t.Errorf("not what %s holds:\n%s", file, got)
+	}
+	if strings.HasSuffix(name, ".terraform") {
+		if _, diagnostics := hclsyntax.ParseConfig([]byte(got), name, hcl.InitialPos); diagnostics.HasErrors() {
+			t.Errorf("%s: no Terraform: %v", name, diagnostics)
+		}
+	} else if out, err := exec.CommandContext(t.Context(), "sh", "-n", "-c", got).CombinedOutput(); err != nil {
+		t.Errorf("%s: no shell: %v: %s", name, err, out)
+	}
+}
+
+// What several roles share stands there once, and no resource has the name of another.
+func TestSeveralRolesShareOneProvider(t *testing.T) {
+	second := deploy()
+	second.Role, second.Subject = "read", "role:read"
+	for _, platform := range trust.Platforms() {
+		for _, format := range trust.Formats() {
+			got, err := trust.Render(platform, format, deploy(), second)
+			if err != nil {
+				t.Errorf("%s, %s: %v", platform, format, err)
 				continue
 			}
-			want, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatalf("%v (run the test with -update)", err)
+			reviewed(t, platform+"-two."+format, got)
+			if !strings.Contains(got, "role:deploy-prod") || !strings.Contains(got, "role:read") {
+				t.Errorf("%s, %s: a subject is missing:\n%s", platform, format, got)
 			}
-			if got != string(want) {
-				t.Errorf("%s, %s: not what %s holds:\n%s", platform, format, name, got)
+			if format != "terraform" {
+				continue
 			}
+			file, _ := hclsyntax.ParseConfig([]byte(got), platform, hcl.InitialPos)
+			seen := map[string]bool{}
+			for _, block := range file.Body.(*hclsyntax.Body).Blocks {
+				name := block.Type + " " + strings.Join(block.Labels, " ")
+				if seen[name] && block.Type != "locals" {
+					t.Errorf("%s: %s is there twice", platform, name)
+				}
+				seen[name] = true
+			}
+		}
+	}
+}
+
+// Where a side has one condition for the whole issuer, what is rendered for one role lets the others in that it let in before.
+func TestOneRoleDoesNotLockOutAnother(t *testing.T) {
+	f := deploy()
+	f.Others = []string{"role:read", "role:write"}
+	for _, platform := range []string{"gcp", "kubernetes"} {
+		for _, format := range trust.Formats() {
+			got, err := trust.Render(platform, format, f)
+			if err != nil || !strings.Contains(got, "in ['role:deploy-prod', 'role:read', 'role:write']") {
+				if !strings.Contains(got, `in ['\''role:deploy-prod'\'', '\''role:read'\'', '\''role:write'\'']`) {
+					t.Errorf("%s, %s: %v\n%s", platform, format, err, got)
+				}
+			}
+		}
+	}
+	f.Others = nil
+	for i := range 200 {
+		f.Others = append(f.Others, "role:"+strings.Repeat("x", 20)+strconv.Itoa(i))
+	}
+	if _, err := trust.Render("gcp", "cli", f); err == nil || !strings.Contains(err.Error(), "4096") {
+		t.Errorf("a condition that Google does not take: %v", err)
+	}
+}
+
+func TestRolesThatCannotBeRenderedTogetherAreRefused(t *testing.T) {
+	elsewhere, google, other := deploy(), perLease("gcp"), perLease("gcp")
+	elsewhere.Role, elsewhere.Issuer = "b", "https://other.example.com"
+	other.Role, other.Manager = "b", &trust.Manager{Platform: "gcp", Target: "b", Subject: "daypass:target:b"}
+	for name, c := range map[string]struct {
+		platform string
+		roles    []trust.Federation
+	}{
+		"none": {"aws", nil}, "one twice": {"aws", []trust.Federation{deploy(), deploy()}}, "two issuers": {"aws", []trust.Federation{deploy(), elsewhere}},
+		"two managers": {"gcp", []trust.Federation{google, other}}, "a manager of another cloud": {"vault", []trust.Federation{google}},
+	} {
+		if text, err := trust.Render(c.platform, "cli", c.roles...); err == nil {
+			t.Errorf("%s: rendered\n%s", name, text)
 		}
 	}
 }
@@ -57,12 +141,12 @@ func TestWhatIsRenderedIsWhatWasReviewed(t *testing.T) {
 func perLease(platform string) trust.Federation {
 	f := deploy()
 	f.Target, f.Subject, f.Tags, f.SourceIdentity = "acme", "daypass:target:acme", nil, false
-	f.Manager = &trust.Manager{Principal: "daypass-manage@acme-leases.iam.gserviceaccount.com", Home: "acme-leases", Grants: map[string][]string{
+	f.Manager = &trust.Manager{Platform: "gcp", Target: "acme", Subject: f.Subject, Principal: "daypass-manage@acme-leases.iam.gserviceaccount.com", Home: "acme-leases", Grants: map[string][]string{
 		"projects/acme-prod": {"roles/storage.objectViewer", "roles/run.invoker"}, "buckets/artifacts": {"roles/storage.objectUser"},
 	}}
 	if platform == "azure" {
 		const orders = "/subscriptions/00000000-1111-2222-3333-444444444444/resourceGroups/orders"
-		f.Manager = &trust.Manager{Principal: "99999999-8888-7777-6666-555555555555", Grants: map[string][]string{
+		f.Manager = &trust.Manager{Platform: "azure", Target: "acme", Subject: f.Subject, Principal: "99999999-8888-7777-6666-555555555555", Grants: map[string][]string{
 			orders: {"acdd72a7-3385-48ef-bd42-f606fba81ae7", "b24988ac-6180-42a0-ab88-20f7382dd24c"},
 		}}
 	}
@@ -78,27 +162,7 @@ func TestTheManagersRightsAreRendered(t *testing.T) {
 				t.Errorf("%s, %s: %v", platform, format, err)
 				continue
 			}
-			name := filepath.Join("testdata", "render", platform+"-per-lease."+format)
-			if *update {
-				if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				continue
-			}
-			want, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatalf("%v (run the test with -update)", err)
-			}
-			if got != string(want) {
-				t.Errorf("%s, %s: not what %s holds:\n%s", platform, format, name, got)
-			}
-			if format == "terraform" {
-				if _, diagnostics := hclsyntax.ParseConfig([]byte(got), platform+".tf", hcl.InitialPos); diagnostics.HasErrors() {
-					t.Errorf("%s: no Terraform: %v", platform, diagnostics)
-				}
-			} else if out, err := exec.CommandContext(t.Context(), "sh", "-n", "-c", got).CombinedOutput(); err != nil {
-				t.Errorf("%s: no shell: %v: %s", platform, err, out)
-			}
+			reviewed(t, platform+"-per-lease."+format, got)
 		}
 	}
 }
@@ -149,7 +213,7 @@ func holds(body *hclsyntax.Body, text string) bool {
 		}
 		if value, diagnostics := expression.Value(nil); !diagnostics.HasErrors() && value.Type() == cty.String && !value.IsNull() {
 			cel := "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text) + "'"
-			found = found || value.AsString() == text || strings.HasSuffix(value.AsString(), ":"+text) || strings.HasSuffix(value.AsString(), " "+cel)
+			found = found || value.AsString() == text || strings.HasSuffix(value.AsString(), ":"+text) || strings.HasSuffix(value.AsString(), " in ["+cel+"]")
 		}
 		return nil
 	})
@@ -192,7 +256,7 @@ func TestTextsStayTextsInCommands(t *testing.T) {
 func within(value any, text string) bool {
 	switch v := value.(type) {
 	case string:
-		return v == text || strings.HasSuffix(v, " '"+strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text)+"'")
+		return v == text || strings.HasSuffix(v, " in ['"+strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text)+"']")
 	case []any:
 		for _, element := range v {
 			if within(element, text) {
@@ -225,7 +289,7 @@ func TestTheShellHandsTextsOn(t *testing.T) {
 		}
 		command := exec.Command("sh")
 		command.Stdin, command.Dir = strings.NewReader(rendered), dir
-		command.Env = []string{"PATH=" + dir + ":/usr/bin:/bin", "POLICIES=read"}
+		command.Env = []string{"PATH=" + dir + ":/usr/bin:/bin", "POLICIES_deploy_prod=read"}
 		if out, err := command.CombinedOutput(); err != nil {
 			t.Fatalf("%q: %v: %s", text, err, out)
 		}
