@@ -42,6 +42,7 @@ type OAuthError struct {
 	Description string `json:"error_description,omitempty"` // for people; names the rule that was broken
 	Kind        string `json:"code,omitempty"`              // the code of the problem that other calls answer with
 	DecisionID  string `json:"decision_id,omitempty"`       // of a denial: for `daypass explain`
+	Request     string `json:"request_id,omitempty"`        // of the server's log, as the problems of other calls have it
 }
 
 // Introspection says what a token is (RFC 7662 §2.2). Of one that is not active nothing else is told.

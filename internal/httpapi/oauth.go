@@ -181,7 +181,7 @@ func (c *call) formToken(before error) (secret.Text, error) {
 func inOAuth(endpoint string, refuse func(*call) error) func(*call) error {
 	return func(c *call) error {
 		err := refuse(c)
-		c.failOAuth(endpoint, &oauth.Refusal{Status: problemOf(err, "").Status, Code: oauth.InvalidRequest, Text: publicOf(err) + " (RFC 6749 §3.2)", Err: err})
+		c.failOAuth(endpoint, &oauth.Refusal{Status: problemOf(err, "").Status, Code: oauth.InvalidRequest, Text: publicOf(err), Err: err})
 		return nil
 	}
 }
@@ -218,6 +218,7 @@ func (c *call) failOAuth(endpoint string, e *oauth.Refusal) {
 	}
 	e.Head(c.w.Header(), c.edge.Broker.Nonce())
 	refused := e.Body()
+	refused.Request = c.id
 	if e.Err != nil {
 		refused.Kind = problemOf(e.Err, "").Code
 	}

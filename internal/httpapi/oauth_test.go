@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +92,16 @@ func checkOAuth(t *testing.T, a answer, status int, code string, secrets ...stri
 	}
 	if !strings.Contains(e.Description, "RFC ") {
 		t.Errorf("the refusal names no rule: %s", a.body)
+	}
+	if e.Request == "" || e.Request != a.header.Get(api.HeaderRequest) {
+		t.Errorf("the request ID %q is not that of the header", e.Request)
+	}
+	cited := map[string]bool{}
+	for _, rule := range regexp.MustCompile(`RFC \d+ (section [\d.]*\d|appendix \w)`).FindAllString(e.Description, -1) {
+		if cited[rule] {
+			t.Errorf("%s is cited twice: %s", rule, a.body)
+		}
+		cited[rule] = true
 	}
 	for _, r := range e.Description {
 		if r < ' ' || r > '~' || r == '"' || r == '\\' {
@@ -559,7 +571,8 @@ func TestTheTwoConfigurationDocumentsAreOne(t *testing.T) {
 	a, b := r.ask(t, "GET", "/.well-known/openid-configuration", ""), r.ask(t, "GET", "/.well-known/oauth-authorization-server", "")
 	var said map[string]any
 	decode(t, b, &said)
-	if a.body != b.body || said["token_endpoint"] != r.URL()+"/oauth/token" || said["issuer"] != r.URL() {
+	if a.body != b.body || said["token_endpoint"] != r.URL()+"/oauth/token" || said["issuer"] != r.URL() ||
+		!slices.Contains(said["token_endpoint_auth_methods_supported"].([]any), "spiffe_jwt") {
 		t.Errorf("%s\n%s", a.body, b.body)
 	}
 }

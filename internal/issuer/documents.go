@@ -69,7 +69,7 @@ type endpoints struct {
 	Introspection    string   `json:"introspection_endpoint"`
 	Revocation       string   `json:"revocation_endpoint"`
 	Grants           []string `json:"grant_types_supported"`
-	TokenAuth        []string `json:"token_endpoint_auth_methods_supported"`
+	TokenAuth        []string `json:"token_endpoint_auth_methods_supported"` // spiffe_jwt: draft-ietf-oauth-spiffe-client-auth
 	TokenAlgorithms  []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	RevocationAuth   []string `json:"revocation_endpoint_auth_methods_supported"`
 	ProofAlgorithms  []string `json:"dpop_signing_alg_values_supported"`
@@ -85,7 +85,7 @@ func endpointsAt(url string) *endpoints {
 	return &endpoints{
 		Token: url + TokenPath, Introspection: url + IntrospectionPath, Revocation: url + RevocationPath,
 		Grants:           []string{GrantExchange, GrantJWTBearer, GrantClientCredentials},
-		TokenAuth:        []string{"none", "private_key_jwt", "tls_client_auth"},
+		TokenAuth:        []string{"none", "private_key_jwt", "spiffe_jwt", "tls_client_auth"},
 		TokenAlgorithms:  []string{"RS256", "ES256"},
 		RevocationAuth:   []string{"none"},
 		ProofAlgorithms:  dpop.Algorithms(),

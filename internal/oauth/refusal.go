@@ -80,7 +80,7 @@ func (codes Codes) Of(err error, otherwise string) *Refusal {
 	case fault.Unauthenticated:
 		e.Code, e.Status = codes.Evidence, http.StatusBadRequest
 		if party, ok := errors.AsType[*admission.PartyError](err); ok {
-			e.Text = fmt.Sprintf("the token of the %s: %s (%s)", party.Party, e.Text, codes.rule())
+			e.Text = cite(fmt.Sprintf("the token of the %s: %s", party.Party, e.Text), codes.rule())
 			if party.Party == admission.TheActor {
 				e.Code = InvalidRequest // RFC 8693 §2.2.2
 			}
@@ -106,6 +106,14 @@ func (codes Codes) rule() string {
 		return "RFC 7521 §4.2.1"
 	}
 	return "RFC 8693 §2.2.2"
+}
+
+// cite adds a rule to a text, once.
+func cite(text, rule string) string {
+	if strings.Contains(text+" ", rule+" ") || strings.Contains(text, rule+")") || strings.Contains(text, rule+",") {
+		return text
+	}
+	return text + " (" + rule + ")"
 }
 
 // ruleOf is where it stands what a refusal is called.
@@ -150,7 +158,7 @@ func (e *Refusal) Head(h http.Header, nonce string) {
 func (e *Refusal) Body() api.OAuthError {
 	text := e.Text
 	if !strings.Contains(text, "RFC ") {
-		text += " (" + ruleOf(e.Code) + ")"
+		text = cite(text, ruleOf(e.Code))
 	}
 	return api.OAuthError{Code: e.Code, Description: describable(text), DecisionID: e.Decision}
 }
