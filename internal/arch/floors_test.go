@@ -74,6 +74,7 @@ const floors = `
 3 internal/chore            work that comes back, done by one of the servers of a store
 3 internal/testspiffe       a SPIFFE trust domain with a Workload API for tests
 
+4 internal/terminal         how commands answer: tables, JSON, hints, exit codes
 4 internal/config           the file daypass.yaml: fields, defaults, checks
 4 internal/kind             the kinds of targets and issuers, and how one is made
 4 internal/trust            whom a configuration trusts: what is wider than it need be, and how others trust us
@@ -84,25 +85,36 @@ const floors = `
 5 internal/deployment       brings access revisions into service: the fleet in step with the active one
 5 internal/installation     makes, keeps and moves a store and its keys, with no server running
 5 internal/inspection       what can be known of access files and an issuer without their server
+5 cmd/daypass/command       a command line: flags of every command, ways to the server, help
 5 internal/socket           the socket for local administration, and who connects to it
 5 internal/enrolment        devices: invited, enrolled, renewed, removed
 5 internal/posture          what is said of the state of devices, clusters and principals
 5 internal/review           decides live leases again, and ends those that fall
 5 internal/oauth           the language of OAuth: what is asked in it, and how it is refused
 
+6 cmd/daypass/workload      commands for workloads: run, acquire, renew, release
+6 cmd/daypass/lease         commands for leases, locks and the decisions behind them
+6 cmd/daypass/access        commands for access files: check, apply, go back
+6 cmd/daypass/device        commands for devices, on both sides
+6 cmd/daypass/posture       commands for posture: report, look, forget
+6 cmd/daypass/trust         commands for our own issuer, and who trusts it
+6 cmd/daypass/ledger        commands for the ledger: follow, export, verify
+6 cmd/daypass/status        commands that say how server, targets and issuers are doing
 6 internal/feed             reads the sources of posture that have a URL
 6 internal/broker/brokertest a front desk for tests: the broker and the rooms beside it, over a real store
 6 internal/httpapi          HTTP edge: decode, call, problem details
 
 7 internal/server           composition: builds everything from a configuration
 
-8 cmd/daypass               the one binary: flags, output, exit codes
+8 cmd/daypass/installation  the commands for the server's machine: init, serve, store, keys
 8 daypasstest               a real broker in the test's process, for users' own tests
 8 internal/demo             the demonstration that make demo runs
 8 internal/testissuer/cmd/testissuer  the test issuer as a process of its own
 8 internal/bench            benchmarks of the whole, as ratios against floors
 8 internal/crash            the crash loop: kill the broker at random instants and audit what is left
 8 internal/chaos            the chaos run: several replicas, accidents at random, and one history that fits all answers
+
+9 cmd/daypass               the one binary: the list of its commands
 `
 
 // bans forbids imports by path prefix, each with its reason.
@@ -119,6 +131,7 @@ internal/policy     net/http      a decision is a pure function
 internal/trust      os            it looks at texts
 internal/trust      net/http      it looks at texts
 internal/policy     database/sql  a decision is a pure function
+internal/terminal   github.com/spf13/cobra        it knows nothing of commands
 internal/broker     net/http      the edge is one floor up
 internal/admission  net/http      the edge is two floors up
 internal/enrolment  net/http      the edge is one floor up

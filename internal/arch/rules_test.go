@@ -52,7 +52,7 @@ var revealers = map[string]string{
 	"target/targettest":       "tries credentials and looks for leaked ones",
 	"client":                  "sends tokens",
 	"internal/agent":          "hands credentials to the child process and tokens to the client",
-	"cmd/daypass":             "prints the credential that was asked for",
+	"cmd/daypass/workload":    "prints the credential that was asked for",
 	"internal/testissuer":     "hands out the tokens it signs",
 	"daypasstest":             "hands credentials to the test",
 	"internal/bench":          "tries credentials",
