@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -255,6 +256,23 @@ func ParseDuration(text string) (Duration, error) {
 		return 0, fmt.Errorf("%q is too long: at most %dh", text, maxHours)
 	}
 	return Duration(time.Duration(n) * unit), nil
+}
+
+// ParsePeriod reads a length of time that files may give in days: a whole number and s, m, h or d.
+func ParsePeriod(text string) (time.Duration, error) {
+	const maxDays = 36500
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		if err != nil || n > maxDays {
+			return 0, fmt.Errorf("%q is not a number of days up to %d, such as 30d", text, maxDays)
+		}
+		return time.Duration(n) * 24 * time.Hour, nil
+	}
+	d, err := ParseDuration(text)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a period: write a whole number and s, m, h or d, such as 30d", text)
+	}
+	return time.Duration(d), nil
 }
 
 // String returns the shortest wire form.

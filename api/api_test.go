@@ -65,3 +65,17 @@ func FuzzParseDuration(f *testing.F) {
 		}
 	})
 }
+
+func TestPeriodsMayBeInDays(t *testing.T) {
+	const day = 24 * time.Hour
+	for text, want := range map[string]time.Duration{"30d": 30 * day, "0d": 0, "36500d": 36500 * day, "720h": 30 * day, "90s": 90 * time.Second} {
+		if got, err := api.ParsePeriod(text); err != nil || got != want {
+			t.Errorf("%q: got %v, %v", text, got, err)
+		}
+	}
+	for _, bad := range []string{"", "d", "30", "1.5d", "-1d", "+1d", "1d12h", "2w", "36501d", "99999999d"} {
+		if got, err := api.ParsePeriod(bad); err == nil {
+			t.Errorf("%q is accepted as %v", bad, got)
+		}
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/daypass/daypass/api"
 )
 
 // KindDevices is the kind of issuers whose principals are machines that are enrolled here.
@@ -13,8 +15,8 @@ const KindDevices = "devices"
 // DeviceIssuer is the `devices:` section of an issuer: machines that were enrolled with a one-use token, each with a
 // key that it made itself.
 type DeviceIssuer struct {
-	// Term is how long a device counts after it was enrolled or last renewed, such as 720h (the default); at least 1m, and
-	// at most 8784h.
+	// Term is how long a device counts after it was enrolled or last renewed, such as 30d (the default); at least 1m, and
+	// at most 366d.
 	Term string `yaml:"term" json:"term,omitempty"`
 	// Once makes each assertion of a device good once, by its `jti`. A device signs another one as often as it likes.
 	Once bool `yaml:"single_use" json:"single_use,omitempty"`
@@ -32,12 +34,12 @@ func (s DeviceIssuer) Duration() (time.Duration, error) {
 	if s.Term == "" {
 		return defaultTerm, nil
 	}
-	term, err := time.ParseDuration(s.Term)
+	term, err := api.ParsePeriod(s.Term)
 	if err != nil {
-		return 0, fmt.Errorf("%.40q is not a period, such as 720h", s.Term)
+		return 0, err
 	}
 	if term < minTerm || term > maxTerm {
-		return 0, fmt.Errorf("a term of %s is not among %s to %s", term, minTerm, maxTerm)
+		return 0, errors.New("a term is at least 1m and at most 366d")
 	}
 	return term, nil
 }

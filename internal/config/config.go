@@ -253,20 +253,9 @@ type Period time.Duration
 
 // UnmarshalText reads a whole number and s, m, h or d.
 func (p *Period) UnmarshalText(text []byte) error {
-	if days, ok := strings.CutSuffix(string(text), "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 16)
-		if err != nil || n > 36500 {
-			return fmt.Errorf("%q is not a number of days up to 36500, such as 30d", text)
-		}
-		*p = Period(time.Duration(n) * 24 * time.Hour)
-		return nil
-	}
-	d, err := api.ParseDuration(string(text))
-	if err != nil {
-		return fmt.Errorf("%q is not a period: write a whole number and s, m, h or d, such as 30d", text)
-	}
+	d, err := api.ParsePeriod(string(text))
 	*p = Period(d)
-	return nil
+	return err
 }
 
 // Dev is the configuration of a server to try things with, below dir.
