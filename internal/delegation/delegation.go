@@ -33,6 +33,7 @@ var (
 	ErrMayNot  = errors.New("the subject token does not name the actor in may_act (RFC 8693 §4.4)")
 	ErrTooMany = errors.New("the chain of actors is too long (RFC 8693 §4.1)")
 	ErrTooLong = errors.New("the name of an actor is too long (RFC 8693 §4.1)")
+	ErrNobody  = errors.New("the claim act names nobody who could be locked (RFC 8693 §4.1)")
 )
 
 // Chain returns who acts for a principal with these claims, the one that does so now first. An actor whose claim names
@@ -51,7 +52,8 @@ func Chain(claims map[string]any, issuerURL string) (chain []Actor) {
 	return chain
 }
 
-// Check refuses claims with more actors than there may be, or with names that are longer.
+// Check refuses claims with more actors than there may be, with names that are longer, and with an actor that [Chain]
+// would not see as it is written.
 func Check(claims map[string]any) error {
 	chain := Chain(claims, "")
 	if len(chain) > Most {
@@ -62,7 +64,28 @@ func Check(claims map[string]any) error {
 			return ErrTooLong
 		}
 	}
+	if !named(claims[actClaim]) {
+		return ErrNobody
+	}
 	return nil
+}
+
+// named reports whether a claim act is none, or says in texts who acts, and who did before.
+func named(act any) bool {
+	if act == nil {
+		return true
+	}
+	actor, _ := act.(map[string]any)
+	says := 0
+	for _, name := range []string{"iss", "sub"} {
+		value, there := actor[name]
+		if text, _ := value.(string); there && text == "" {
+			return false
+		} else if there {
+			says++
+		}
+	}
+	return says > 0 && named(actor[actClaim])
 }
 
 // Grow returns a subject's claims with the actor who acts for it, on top of those who did before. Only an actor whom the

@@ -53,6 +53,30 @@ func TestLongNamesAreRefused(t *testing.T) {
 	}
 }
 
+func TestAnActorWhomNobodyCouldLockIsRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		act  any
+		want error
+	}{
+		"none":                    {nil, nil},
+		"a name":                  {map[string]any{"sub": "a"}, nil},
+		"an issuer alone":         {map[string]any{"iss": ci}, nil},
+		"one behind another":      {map[string]any{"sub": "a", "act": map[string]any{"sub": "b"}}, nil},
+		"a text":                  {"gateway", delegation.ErrNobody},
+		"a list":                  {[]any{map[string]any{"sub": "a"}}, delegation.ErrNobody},
+		"an empty object":         {map[string]any{}, delegation.ErrNobody},
+		"an empty name":           {map[string]any{"sub": ""}, delegation.ErrNobody},
+		"a name of no text":       {map[string]any{"sub": 7}, delegation.ErrNobody},
+		"an issuer of no text":    {map[string]any{"iss": 7, "sub": "a"}, delegation.ErrNobody},
+		"nonsense behind another": {map[string]any{"sub": "a", "act": "b"}, delegation.ErrNobody},
+		"one behind one unnamed":  {map[string]any{"act": map[string]any{"sub": "b"}}, delegation.ErrNobody},
+	} {
+		if err := delegation.Check(map[string]any{"act": c.act}); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestOnlyWhomTheTokenNamesActs(t *testing.T) {
 	named := map[string]any{"iss": ci, "sub": "gateway"}
 	for name, c := range map[string]struct {
