@@ -54,6 +54,48 @@ func (l *linter) audience(issuer access.Issuer, preset access.Preset) {
 		l.place("shared-audience", Warning, issuer.Place,
 			fmt.Sprintf("tokens of issuer %q are for %s: each who is given one can use it here", issuer.Name, audience),
 			"remove `audience`, and ask for tokens that are for this server: "+cmp.Or(preset.Audience.How, "its URL"))
+	case issuer.Kind == access.KindOIDC && issuer.Preset == "" && strings.HasPrefix(audience, "api://"):
+		l.place("shared-audience", Warning, issuer.Place,
+			fmt.Sprintf("tokens of issuer %q are for %s, the name of an API: each who is given one for it can use it here", issuer.Name, audience),
+			"remove `audience`, and ask for tokens that are for this server: its URL")
+	}
+}
+
+// claimIn finds the claims of the requester in a subject.
+func claimIn(subject string) (names []string) {
+	for _, part := range strings.Split(subject, "${claims.")[1:] {
+		if name, _, closed := strings.Cut(part, "}"); closed {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// outgoing looks at the subject of a role's tokens, which other sides trust as it is.
+func (l *linter) outgoing(role access.Role) {
+	var rights struct {
+		Subject string `json:"subject"`
+	}
+	if json.Unmarshal(role.Rights, &rights) != nil {
+		return // its subject is not a text: it is of a kind that has none
+	}
+	for _, name := range claimIn(rights.Subject) {
+		for _, issuer := range slices.SortedFunc(maps.Values(l.config.Issuers), func(a, b access.Issuer) int { return cmp.Compare(a.Name, b.Name) }) {
+			preset, _ := access.VocabularyOf(issuer)
+			claim, known := preset.Claim(name)
+			why, fix := "", "use a claim that never changes"
+			switch {
+			case !known || rights.Subject == "":
+			case claim.Nature == access.Chosen:
+				why = "which whoever starts the run chooses"
+			case claim.Nature == access.Mutable && claim.Partner != "":
+				why, fix = "which can be renamed, and the name taken by somebody else", fmt.Sprintf("write ${claims.%s}", claim.Partner)
+			}
+			if why != "" {
+				l.place("outgoing-subject", Warning, role.Place, fmt.Sprintf("the subject of role %q holds %s, %s (issuer %q)", role.Name, name, why, issuer.Name), fix)
+				break
+			}
+		}
 	}
 }
 
@@ -76,5 +118,6 @@ func (l *linter) roles() {
 			l.place("long-lease", Warning, role.Place, fmt.Sprintf("leases of role %q may live %s", role.Name, api.Duration(role.TTL.Max)), "write `ttl: {default: 15m, max: 1h}`: `daypass run` renews while it runs")
 		}
 		l.outliving(role)
+		l.outgoing(role)
 	}
 }

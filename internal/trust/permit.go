@@ -68,6 +68,11 @@ func (l *linter) permit(p policy.Policy, accepted acceptances, forbidden []*ast.
 	if open := p.Unconditional(); open != nil && len(all) > 0 {
 		l.add(p, accepted, "unconditional", Note, open.Message, open.Hint)
 	}
+	_, everyAction := p.Tree.Action.(ast.ScopeTypeAll)
+	if _, everything := p.Tree.Resource.(ast.ScopeTypeAll); everyAction && everything && len(all) > 0 {
+		l.add(p, accepted, "any-action", Note, "the permit is for every action: where admins.issuers in daypass.yaml names the issuer, also for administration",
+			`name the action: action == Action::"acquire", or action in [Action::"acquire", Action::"renew"]`, "action")
+	}
 	for _, literals := range all {
 		r := read(literals)
 		r.facts = append(r.facts, scopeFacts(p.Tree.Principal)...)

@@ -217,6 +217,8 @@ func (t *trial) judge(f fact) {
 	case f.about == aboutSubject && t.preset.Partner != "" && !t.fixed[access.Project] && t.pins[access.Project]:
 		partner, _ := t.preset.Claim(t.preset.Partner)
 		t.add("mutable-claim", Warning, "the subject is made of names that can be renamed, and taken by somebody else", "add "+compare(partner, "the ID"), f.words()...)
+	case f.about == aboutSubject && t.preset.Partner != "" && t.pins[access.Tenant] && !t.pins[access.Project] && !t.fixed[access.Tenant]:
+		t.add("mutable-claim", Warning, "the subject begins with a name that can be renamed, and taken by somebody else", "add "+t.condition(access.Tenant, "the ID"), f.words()...)
 	}
 }
 

@@ -61,6 +61,8 @@ func Rules() []Rule {
 		{"chosen-claim", Warning, "a comparison with a value that whoever starts the run chooses", "it proves nothing about him"},
 		{"self-hosted-runner", Warning, "a permit that takes runs on machines of your own by name", "such machines outlive a run: what one job leaves behind meets the token of the next"},
 		{"shared-audience", Warning, "an issuer whose tokens are for others as well as for this server", "each who is given such a token can use it here"},
+		{"outgoing-subject", Warning, "a role whose tokens have a subject of claims that can be given away, or that whoever starts the run chooses", "who takes the name, or chooses it, is who the other side trusts"},
+		{"any-action", Note, "a permit without an action scope, on every resource", "where `admins.issuers` in daypass.yaml names its issuer, it covers administration too"},
 		{"long-lease", Warning, "a role whose leases may live longer than twelve hours", "a credential that is stolen works as long as its lease"},
 		{"outliving-rights", Warning, "a role whose leases have accounts of their own, with rights to make others", "what a lease makes beside its account does not end with it"},
 		{"undeclared-claims", Note, "an issuer without a preset and without claims", "policies can tell its workloads apart by their subjects alone"},
