@@ -164,7 +164,7 @@ func (w *Workload) Certificate(ctx context.Context) (*tls.Certificate, error) {
 	defer waited.Stop()
 	late := false
 	for {
-		svid, failure, news := w.watched()
+		svid, news, failure := w.watched()
 		switch {
 		case svid != nil:
 			return w.present(svid, failure)
@@ -198,8 +198,8 @@ func (w *Workload) present(svid *x509svid.SVID, failure error) (*tls.Certificate
 	return certificate, nil
 }
 
-// watched is what the watch told last, and what tells that it told something more. A watch that ended begins again.
-func (w *Workload) watched() (*x509svid.SVID, error, <-chan struct{}) {
+// watched is what the watch told last, and what is closed when it tells more. A watch that ended begins again.
+func (w *Workload) watched() (*x509svid.SVID, <-chan struct{}, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.stop == nil {
@@ -214,7 +214,7 @@ func (w *Workload) watched() (*x509svid.SVID, error, <-chan struct{}) {
 			w.tell(nil, err)
 		}()
 	}
-	return w.svid, w.failure, w.news
+	return w.svid, w.news, w.failure
 }
 
 // tell keeps what the watch says.

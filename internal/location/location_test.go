@@ -201,7 +201,7 @@ func TestANewFileIsFoundByItself(t *testing.T) {
 			_ = f.Run(ctx, time.Minute, func(changed bool, err error) { told = append(told, err) })
 		}()
 		replace(t, path, fixture(t, "moved.mmdb"))
-		time.Sleep(90 * time.Second) // the bubble's clock: no real time passes
+		time.Sleep(90 * time.Second) //nolint:forbidigo // in a bubble
 		cancel()
 		<-ended
 		if len(told) != 1 || told[0] != nil {

@@ -361,11 +361,11 @@ func (r *Reviews) decide(tx *store.Tx, view *admission.View, l store.Lease, inpu
 func (r *Reviews) conclude(ctx context.Context, view *admission.View, page []reviewed) error {
 	var ends, watches []reviewed
 	for _, one := range page {
-		switch {
-		case one.outcome == fails:
+		switch one.outcome {
+		case fails:
 			ends = append(ends, one)
 			continue
-		case one.outcome == holds:
+		case holds:
 			watches = append(watches, one)
 		}
 		r.counted.WithLabelValues(one.outcome).Inc()

@@ -117,14 +117,14 @@ func TestKeysThatChangeWithoutOverlapAreToldOnceAndThenThatItIsOver(t *testing.T
 		r.mail.want(t)
 		r.Fetched(oidc.Fetch{Issuer: "github", Before: 2, Now: 1})
 		r.mail.want(t, "opened issuer-keys-replaced github")
-		time.Sleep(9 * time.Minute)
+		pass(9 * time.Minute)
 		r.Fetched(oidc.Fetch{Issuer: "github", Before: 1, Now: 1})
-		time.Sleep(9 * time.Minute)
+		pass(9 * time.Minute)
 		r.mail.want(t, "opened issuer-keys-replaced github")
 		if open := r.Open(); len(open) != 1 || open[0].Count != 2 {
 			t.Errorf("open: %+v", open)
 		}
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		r.mail.want(t, "opened issuer-keys-replaced github", "ended issuer-keys-replaced github")
 		if last := r.mail.last(); last.Count != 2 || last.Key != "abc123/issuer-keys-replaced/github" || last.Advice == "" || last.Server != "host/1" {
 			t.Errorf("the message: %+v", last)
@@ -198,7 +198,7 @@ func TestFloodsAreToldFromTheLimitOnAndOnce(t *testing.T) {
 			r.Refused(netip.MustParseAddr("2001:db8::1"))
 		}
 		r.mail.want(t)
-		time.Sleep(2 * time.Minute) // slowly is no flood
+		pass(2 * time.Minute) // slowly is no flood
 		for range 19 {
 			r.Verified(oidc.Verification{Issuer: "github", Why: oidc.WhyKey})
 		}
@@ -248,17 +248,17 @@ func TestAnIssuerThatGivesNoKeysIsToldWhenItLastsAndWhenItIsBack(t *testing.T) {
 	run(t, watch.Config{}, func(t *testing.T, r *rig) {
 		begun := time.Now()
 		r.set(watch.Health{Issuer: "github", FailingSince: begun, LastError: "it answers\n503", Keys: 1, KeysUntil: begun.Add(7 * time.Hour)})
-		time.Sleep(5*time.Minute - time.Second)
+		pass(5*time.Minute - time.Second)
 		r.mail.want(t)
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		r.mail.want(t, "opened issuer-unreachable github")
 		if got := r.mail.last().Summary; !strings.Contains(got, `it answers\u{a}503`) {
 			t.Errorf("summary %q", got)
 		}
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		r.mail.want(t, "opened issuer-unreachable github", "opened issuer-keys-ending github")
 		r.set(watch.Health{Issuer: "github", Keys: 1})
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		r.mail.want(t, "opened issuer-unreachable github", "opened issuer-keys-ending github",
 			"ended issuer-unreachable github", "ended issuer-keys-ending github")
 	})
@@ -267,10 +267,10 @@ func TestAnIssuerThatGivesNoKeysIsToldWhenItLastsAndWhenItIsBack(t *testing.T) {
 func TestAnIssuerThatLeftTheConfigurationIsNotToldOfAnyMore(t *testing.T) {
 	run(t, watch.Config{}, func(t *testing.T, r *rig) {
 		r.set(watch.Health{Issuer: "github", FailingSince: time.Now().Add(-time.Hour)})
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		r.mail.want(t, "opened issuer-keys-ending github", "opened issuer-unreachable github")
 		r.set()
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		if open := r.Open(); len(open) != 0 {
 			t.Errorf("open: %+v", open)
 		}
@@ -282,7 +282,7 @@ func TestASinkThatIsDeadHarmsOnlyItselfAndGetsWhatWaitsWhenItIsBack(t *testing.T
 	run(t, watch.Config{Sinks: []watch.Sink{{Name: "dead", Sender: dead, Rate: 1000}, {Name: "stuck", Sender: stuck, Rate: 1000}}}, func(t *testing.T, r *rig) {
 		r.Fetched(oidc.Fetch{Issuer: "github", Before: 1, Now: 1})
 		r.mail.want(t, "opened issuer-keys-replaced github")
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		synctest.Wait()
 		dead.mu.Lock()
 		tries := dead.tries
@@ -295,9 +295,9 @@ func TestASinkThatIsDeadHarmsOnlyItselfAndGetsWhatWaitsWhenItIsBack(t *testing.T
 			t.Errorf("outlets: %+v", all)
 		}
 		dead.fail(nil)
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		dead.want(t, "opened issuer-keys-replaced github", "ended issuer-keys-replaced github")
-		time.Sleep(2 * time.Hour)
+		pass(2 * time.Hour)
 		synctest.Wait()
 		if all := r.Outlets(); all[0].Failing || all[0].Sent != 2 || all[1].Abandons != 2 {
 			t.Errorf("outlets later: %+v", all)
@@ -313,7 +313,7 @@ func TestASinkIsSentNoMoreThanItsRateAndItsQueueIsBounded(t *testing.T) {
 			all = append(all, watch.Health{Issuer: fmt.Sprintf("i%d", i), FailingSince: time.Now().Add(-time.Hour), Keys: 1, KeysUntil: time.Now().Add(20 * time.Hour)})
 		}
 		r.set(all...)
-		time.Sleep(5 * time.Second)
+		pass(5 * time.Second)
 		synctest.Wait()
 		if got := len(r.mail.lines()); got < 256 { // what fits its queue at once
 			t.Errorf("the fast sink got %d", got)
@@ -325,7 +325,7 @@ func TestASinkIsSentNoMoreThanItsRateAndItsQueueIsBounded(t *testing.T) {
 		if o.Waiting > 256 || o.Dropped == 0 {
 			t.Errorf("the slow sink: %+v", o)
 		}
-		time.Sleep(5 * time.Minute)
+		pass(5 * time.Minute)
 		synctest.Wait()
 		if got := len(slow.lines()); got < 14 || got > 16 {
 			t.Errorf("the slow sink got %d after five minutes", got)
@@ -366,13 +366,13 @@ func TestOfSeveralServersOneTellsAndAnotherTakesOverWhenItDies(t *testing.T) {
 			return mail, func() { cancel(); <-ended }
 		}
 		first, stopFirst := start("first")
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		second, stopSecond := start("second")
-		time.Sleep(30 * time.Minute)
+		pass(30 * time.Minute)
 		first.want(t, "opened issuer-unreachable github")
 		second.want(t)
 		stopFirst()
-		time.Sleep(20 * time.Minute)
+		pass(20 * time.Minute)
 		second.want(t, "opened issuer-unreachable github")
 		stopSecond()
 	})
@@ -405,3 +405,6 @@ func TestNothingThatIsWatchedWaits(t *testing.T) {
 		t.Fatal("it waits")
 	}
 }
+
+// pass lets time go by in a bubble, where it takes none.
+func pass(d time.Duration) { time.Sleep(d) } //nolint:forbidigo // in a bubble
