@@ -6,6 +6,10 @@
 package inspection
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+
 	"github.com/daypass/daypass/internal/access"
 	"github.com/daypass/daypass/internal/config"
 	"github.com/daypass/daypass/internal/kind"
@@ -47,6 +51,19 @@ func Check(files map[string]string, of Server) (Checked, error) {
 	}
 	found, err := trust.Lint(cfg, files)
 	return Checked{Revision: cfg.Hash, Schema: engine.Schema(), Findings: found}, err
+}
+
+// SchemaOf is the schema of issuers of a preset, or of a kind that has one vocabulary. The error names those that there are.
+func SchemaOf(preset string) (string, error) {
+	var names []string
+	for _, p := range access.Presets() {
+		if p.Name == preset {
+			return policy.SchemaOf(p)
+		}
+		names = append(names, p.Name)
+	}
+	slices.Sort(names)
+	return "", fmt.Errorf("there is no preset %.40q: it is one of %s", preset, strings.Join(names, ", "))
 }
 
 // Lint is Check for who wants the findings alone, whatever the server.

@@ -100,6 +100,15 @@ func Compile(cfg *access.Config, zones []*time.Location) (*Engine, error) {
 // Schema returns the vocabulary in Cedar's schema language.
 func (e *Engine) Schema() string { return e.vocabulary.schema(e.vocabulary.types()) }
 
+// SchemaOf is the schema where all issuers are of one preset.
+func SchemaOf(p access.Preset) (string, error) {
+	v, err := newVocabulary(&access.Config{Issuers: map[string]access.Issuer{p.Name: {Name: p.Name, Type: p.Type, Claims: p.Claims}}}, nil)
+	if err != nil {
+		return "", fmt.Errorf("draw the schema of preset %q: %w", p.Name, err)
+	}
+	return v.schema(v.types()), nil
+}
+
 func (e *Engine) compileFile(check *checker, file access.PolicyFile, ids map[string]source.Place) error {
 	text, err := source.NewFile(file.Path, file.Text)
 	if err != nil {

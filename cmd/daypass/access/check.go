@@ -132,26 +132,40 @@ daypass check ./access --output json`,
 
 func (a *app) schemaCommand() *cobra.Command {
 	s := &sorting{}
+	var preset string
 	c := &cobra.Command{
 		Use: "schema [DIR]", Short: "print the schema that policies are checked against", Args: command.AtMost("DIR"),
 		Long: command.Wrap(`In Cedar's own language, for editors and other tools. It is drawn from the access files in DIR, and needs no
-			server then; without DIR it is that of the server's active revision.`),
+			server then; without DIR it is that of the server's active revision. With --preset it is what policies could say of
+			an issuer of that preset, or of a kind such as kubernetes, before there is one.`),
 		Example: `daypass schema > daypass.cedarschema
-daypass schema ./access`,
+daypass schema ./access
+daypass schema --preset github-actions`,
 		RunE: func(c *cobra.Command, args []string) error {
-			schema, err := a.schema(c, s, args)
+			schema, err := a.schema(c, s, preset, args)
 			if err != nil {
 				return err
 			}
 			return a.Show(api.AccessSchema{Schema: schema}, func() { a.Printf("%s", terminal.CleanLines(schema)) })
 		},
 	}
+	c.Flags().StringVar(&preset, "preset", "", "the vocabulary of a preset, or of a kind of issuer")
 	s.addTo(a, c)
 	return c
 }
 
-// schema is the schema of a directory or of a server.
-func (a *app) schema(c *cobra.Command, s *sorting, args []string) (string, error) {
+// schema is the schema of a preset, a directory or a server.
+func (a *app) schema(c *cobra.Command, s *sorting, preset string, args []string) (string, error) {
+	if preset != "" {
+		if len(args) > 0 {
+			return "", terminal.Usage("a preset's schema is not drawn from files: give DIR or --preset")
+		}
+		schema, err := inspection.SchemaOf(preset)
+		if err != nil {
+			return "", terminal.Usage(err.Error())
+		}
+		return schema, nil
+	}
 	if len(args) == 0 {
 		client, err := a.Admin()
 		if err != nil {
