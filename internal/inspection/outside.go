@@ -58,7 +58,7 @@ func federation(cfg *access.Config, r access.Role, url, algorithm string) (trust
 	case oidctoken.Kind:
 		return f, ofToken(&f, r)
 	case aws.Kind:
-		return f, ofAWS(&f, r, at)
+		return f, ofAWS(&f, r, at, rolesOf(cfg, r.Target))
 	case gcp.Kind:
 		return f, ofGoogle(&f, r, at, rolesOf(cfg, r.Target))
 	case azure.Kind:
@@ -177,7 +177,7 @@ func ofToken(f *trust.Federation, role access.Role) error {
 
 // ofAWS fills in what AWS has to trust for a role: the role's own tokens, or where it makes something per lease, those of
 // its target.
-func ofAWS(f *trust.Federation, role access.Role, of access.Target) error {
+func ofAWS(f *trust.Federation, role access.Role, of access.Target, beside []access.Role) error {
 	var settings aws.Settings
 	if err := json.Unmarshal(of.Settings, &settings); err != nil {
 		return fmt.Errorf("read the settings of target %q: %w", of.Name, err)
@@ -187,11 +187,46 @@ func ofAWS(f *trust.Federation, role access.Role, of access.Target) error {
 		return fmt.Errorf("read the rights of role %q: %w", role.Name, err)
 	}
 	f.Audience = settings.Aud()
+	if m := settings.Manage; m != nil {
+		f.Manager = &trust.Manager{Platform: "aws", Target: of.Name, Subject: aws.ManagerSubject(of.Name), Principal: m.RoleARN}
+		if err := manages(f.Manager, beside); err != nil {
+			return err
+		}
+	}
 	if rights.PerLease != "" {
 		f.Subject = aws.ManagerSubject(of.Name)
 		return nil
 	}
 	f.Tags, f.SourceIdentity = aws.Tags(), true
+	return nil
+}
+
+// manages fills in what a manager at AWS does for the roles of its target.
+func manages(m *trust.Manager, roles []access.Role) error {
+	making, unbounded := trust.Making{}, false
+	for _, r := range roles {
+		var rights aws.Rights
+		if err := json.Unmarshal(r.Rights, &rights); err != nil {
+			return fmt.Errorf("read the rights of role %q: %w", r.Name, err)
+		}
+		if rights.PerLease == "" {
+			m.Sessions = append(m.Sessions, rights.RoleARN)
+			continue
+		}
+		making.Kinds, making.Policies = append(making.Kinds, rights.PerLease), append(making.Policies, rights.PolicyARNs...)
+		making.Boundaries = append(making.Boundaries, rights.PermissionsBoundary)
+		unbounded = unbounded || rights.PermissionsBoundary == ""
+	}
+	for _, all := range []*[]string{&m.Sessions, &making.Kinds, &making.Policies, &making.Boundaries} {
+		slices.Sort(*all)
+		*all = slices.Compact(*all)
+	}
+	if unbounded {
+		making.Boundaries = nil
+	}
+	if making.Kinds != nil {
+		m.Making = &making
+	}
 	return nil
 }
 

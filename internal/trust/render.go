@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"text/template"
@@ -32,11 +33,9 @@ type Federation struct {
 	// whole issuer, it names them too: what is rendered for one role must not lock out another.
 	Others []string
 
-	// For AWS alone: names of the session tags that the tokens carry, whether they carry a source identity, and the role
-	// there, where the access files say it.
+	// For AWS alone: names of the session tags that the tokens carry, and whether they carry a source identity.
 	Tags           []string
 	SourceIdentity bool
-	RoleARN        string
 
 	// Where Daypass changes something there itself: who does. Where the role makes a principal per lease, the subject is
 	// the manager's.
@@ -52,6 +51,10 @@ type Manager struct {
 	Principal string              // its address, ID or ARN
 	Home      string              // the project where it makes accounts; empty elsewhere
 	Grants    map[string][]string // the roles that it has to be able to grant, by the resource or scope; none at AWS
+
+	// For AWS alone: what it makes per lease; nil where it ends sessions, and then the roles at AWS that these are of.
+	Making   *Making
+	Sessions []string
 }
 
 // Place is where a [Manager] has to be able to grant roles.
@@ -156,6 +159,9 @@ func together(platform string, roles []Federation) (s side, err error) {
 		case m != nil && s.Manager != nil && m.Target != s.Manager.Target:
 			return s, fmt.Errorf("targets %q and %q each have a manager: render the roles of one target at a time", s.Manager.Target, m.Target)
 		}
+		if m != nil && platform == "aws" && !managerRole.MatchString(m.Principal) {
+			return s, fmt.Errorf("%q is not the ARN of a role", m.Principal)
+		}
 		names = append(names, f.Role)
 		if m != nil {
 			s.Manager = m
@@ -176,6 +182,9 @@ func together(platform string, roles []Federation) (s side, err error) {
 
 // maxCondition is how long an attribute condition may be at Google, in bytes.
 const maxCondition = 4096
+
+// managerRole is the ARN of a role, in letters that mean nothing in any of the languages.
+var managerRole = regexp.MustCompile(`^arn:[a-z][a-z0-9-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+$`)
 
 // once sorts texts and leaves out what is there again.
 func once(all []string) []string {

@@ -358,3 +358,38 @@ func TestWhatThePlatformWouldRefuseIsNotRendered(t *testing.T) {
 		}
 	}
 }
+
+// What the manager at AWS needs is rendered: per lease below the instance's paths, and for sessions on the roles by name.
+func TestTheManagersRightsAtAWSAreRendered(t *testing.T) {
+	const arn = "arn:aws:iam::123456789012:role/"
+	sessions, made := deploy(), deploy()
+	sessions.Manager = &trust.Manager{Platform: "aws", Target: "acme", Subject: "daypass:target:acme", Principal: arn + "ops/manage", Sessions: []string{arn + "deploy"}}
+	made.Subject = "daypass:target:acme"
+	made.Manager = &trust.Manager{Platform: "aws", Target: "acme", Subject: made.Subject, Principal: arn + "manage",
+		Making: &trust.Making{Kinds: []string{"role", "user"}, Policies: []string{"arn:aws:iam::aws:policy/ReadOnlyAccess"}, Boundaries: []string{"arn:aws:iam::123456789012:policy/leases"}}}
+	for _, format := range trust.Formats() {
+		for name, c := range map[string]struct {
+			f    trust.Federation
+			want []string
+		}{
+			"aws-sessions":  {sessions, []string{`"` + arn + `deploy"`, "/ops/", "role:deploy-prod", "daypass:target:acme"}},
+			"aws-per-lease": {made, []string{"iam:PermissionsBoundary", "policy/leases", "iam:PolicyARN", "/live/*", "daypass:target:acme"}},
+		} {
+			got, err := trust.Render("aws", format, c.f)
+			if err != nil {
+				t.Errorf("%s, %s: %v", name, format, err)
+				continue
+			}
+			reviewed(t, name+"."+format, got)
+			for _, want := range c.want {
+				if !strings.Contains(got, want) {
+					t.Errorf("%s, %s: no %s", name, format, want)
+				}
+			}
+		}
+	}
+	sessions.Manager.Principal = "arn:aws:iam::123456789012:role/$(id)"
+	if _, err := trust.Render("aws", "cli", sessions); err == nil {
+		t.Error("a manager that a shell would run is rendered")
+	}
+}
