@@ -145,3 +145,31 @@ gcp: {per_lease: true, bindings: [{on: projects/acme-prod, roles: [roles/storage
 		t.Errorf("the manager grants %v", m.Grants)
 	}
 }
+
+// The manager at AWS is of its target: what it may do is for all roles of it, and a boundary is demanded where each has one.
+func TestTheManagerAtAWSIsOfItsTarget(t *testing.T) {
+	const head = "kind: Target\nname: acme\naws: {region: eu-central-1, manage: {role_arn: 'arn:aws:iam::123456789012:role/manage', per_lease: %}}\n"
+	role := func(name, rights string) string {
+		return "---\nkind: Role\nname: " + name + "\ntarget: acme\naws: {" + rights + "}\n"
+	}
+	const bound = ", permissions_boundary: 'arn:aws:iam::123456789012:policy/leases'"
+	const policy = "policy_arns: ['arn:aws:iam::aws:policy/ReadOnlyAccess']"
+	for name, c := range map[string]struct {
+		text       string
+		boundaries int
+		sessions   int
+	}{
+		"all bounded":  {strings.Replace(head, "%", "true", 1) + role("a", "per_lease: role, "+policy+bound) + role("b", "per_lease: user, "+policy+bound), 1, 0},
+		"one without":  {strings.Replace(head, "%", "true", 1) + role("a", "per_lease: role, "+policy+bound) + role("b", "per_lease: user, "+policy), 0, 0},
+		"for sessions": {strings.Replace(head, "%", "false", 1) + role("a", "role_arn: 'arn:aws:iam::123456789012:role/a'") + role("b", "role_arn: 'arn:aws:iam::123456789012:role/b'"), 0, 2},
+	} {
+		f, err := inspection.FederationOf(map[string]string{"a.yaml": c.text}, "a", "https://daypass.example.com", "RS256")
+		if err != nil || f.Manager == nil || f.Manager.Subject != "daypass:target:acme" || len(f.Manager.Sessions) != c.sessions || (f.Manager.Making == nil) != (c.sessions > 0) {
+			t.Errorf("%s: %+v, %v", name, f, err)
+			continue
+		}
+		if m := f.Manager.Making; m != nil && (len(m.Boundaries) != c.boundaries || len(m.Kinds) != 2 || len(m.Policies) != 1) {
+			t.Errorf("%s: it makes %+v", name, m)
+		}
+	}
+}
