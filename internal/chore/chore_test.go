@@ -56,7 +56,24 @@ func TestAChoreIsDoneFromTimeToTimeAndAtEachWake(t *testing.T) {
 	})
 }
 
+// theirs is a claim that another server has.
+type theirs struct{}
+
+func (theirs) Ours(context.Context) (bool, error) { return false, nil }
+
 func TestAChoreOfAnotherServerIsNotDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		chore.Loop{
+			Claim: theirs{}, Every: time.Minute, After: time.Minute,
+			Do:     func(context.Context) error { t.Error("it was done without a claim"); return nil },
+			Failed: func(err error) { t.Errorf("told of %v", err) },
+		}.Run(ctx)
+	})
+}
+
+func TestAClaimThatCannotBeMadeIsToldAndTriedAgainLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()

@@ -121,16 +121,12 @@ func (r *Reviews) Run(ctx context.Context) error {
 		one := &rounds{Reviews: r, claim: chore.NewClaim(r.store, reviewWork)}
 		loops.Go(func() {
 			chore.Loop{
-				Claim: one.claim,
+				Claim: one,
 				Wake:  kind.wake,
 				Every: kind.every,
 				After: 10 * reviewEvery,
 				Do: func(ctx context.Context) error {
-					view := r.guard.View()
-					if view == nil {
-						return nil
-					}
-					return kind.round(one, ctx, view)
+					return kind.round(one, ctx, r.guard.View())
 				},
 				Failed: func(err error) { r.log.Error("decide live leases again", "err", err) },
 			}.Run(ctx)
@@ -138,6 +134,15 @@ func (r *Reviews) Run(ctx context.Context) error {
 	}
 	loops.Wait()
 	return nil
+}
+
+// Ours reports whether reviews are for this server to do. One that serves no revision, whose secrets it lacks for example,
+// leaves them to others: with the claim in its hands nobody would do them.
+func (r *rounds) Ours(ctx context.Context) (bool, error) {
+	if r.guard.View() == nil {
+		return false, nil
+	}
+	return r.claim.Ours(ctx)
 }
 
 // times reviews the leases of roles whose policies look at the time.
