@@ -47,7 +47,7 @@ systemctl() {
     case "$1" in
     start)
         daypass serve 2>> serve.log & server=$!
-        until [ "$(curl -s -o answer -w '%{http_code}' $DAYPASS_URL/readyz)" = 200 ]; do sleep 0.1; done ;;
+        until [ "$(curl -s -m 5 -o answer -w '%{http_code}' $DAYPASS_URL/readyz)" = 200 ]; do kill -0 $server && sleep 0.1 || return 1; done ;;
     kill)
         kill -KILL $server; wait $server ;;
     stop)

@@ -125,6 +125,7 @@ func play(t *testing.T, clone, before string, all []command, during time.Duratio
 	shell.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + clone, "NO_COLOR=1"}
 	shell.Stdin = strings.NewReader(before + script(all))
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	shell.WaitDelay = 20 * time.Second // for what it left in the background
 	shell.Cancel = func() error { return syscall.Kill(-shell.Process.Pid, syscall.SIGKILL) }
 	out, err := shell.CombinedOutput()
 	if err != nil {
@@ -146,7 +147,9 @@ var binaries = filepath.Join(os.TempDir(), fmt.Sprintf("daypass-docs-%d", os.Get
 
 // build fills it, once.
 var build = sync.OnceValue(func() error {
-	command := exec.Command("go", "build", "-o", binaries+"/", "./cmd/daypass", "./internal/testissuer/cmd/testissuer", "./internal/demo")
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	command := exec.CommandContext(ctx, "go", "build", "-o", binaries+"/", "./cmd/daypass", "./internal/testissuer/cmd/testissuer", "./internal/demo")
 	command.Dir = root
 	if out, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
@@ -168,7 +171,7 @@ func startPlayground(t *testing.T, flags ...string) string {
 	}
 	var out bytes.Buffer
 	ground := exec.Command(filepath.Join(binaries, "demo"), append(flags, "-playground", filepath.Join(clone, "playground"))...)
-	ground.Dir, ground.Stderr = root, &out
+	ground.Dir, ground.Stderr, ground.WaitDelay = root, &out, 20*time.Second
 	stdout, err := ground.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -201,7 +201,7 @@ func (b *Broker) grantAhead(ctx context.Context, a *acquisition) {
 	if m, ok := b.fleet.Member(a.role.Target); !ok || !m.Offline() {
 		return
 	}
-	if c, err := b.grant(ctx, a); err == nil {
+	if c, err := b.grant(context.WithoutCancel(ctx), a); err == nil { // who hangs up makes no failure of the target
 		a.ahead, a.lease.Revocation = &c, string(c.Revocation)
 	}
 }

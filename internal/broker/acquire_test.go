@@ -256,7 +256,7 @@ func TestLimits(t *testing.T) {
 		}
 	})
 	t.Run("of requests of a principal per second", func(t *testing.T) {
-		d := brokertest.Start(t, brokertest.Options{Limits: broker.Limits{AcquireRate: 1}})
+		d := brokertest.Start(t, brokertest.Options{Limits: broker.Limits{AcquireRate: 0.01}})
 		d.Acquired("alice", "reader")
 		_, err := d.Acquire(t.Context(), brokertest.Ask("alice", "reader"))
 		refusal, ok := errors.AsType[*fault.Error](err)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -190,13 +191,21 @@ func (s *stage) configure(ctx context.Context) error {
 	return nil
 }
 
+// freeAddress returns an address that nobody listens on, below the ports that the system gives to whoever asks for any:
+// a server may go and come back there.
 func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	const lowest, highest, tries = 10000, 32767, 20
+	for range tries {
+		offset, err := rand.Int(rand.Reader, big.NewInt(highest-lowest))
+		if err != nil {
+			return "", err
+		}
+		address := fmt.Sprintf("127.0.0.1:%d", lowest+offset.Int64())
+		if listener, err := net.Listen("tcp", address); err == nil {
+			return address, listener.Close()
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().String(), nil
+	return "", errors.New("find a free port: all that were tried are taken")
 }
 
 // startServer starts daypass serve and waits until it answers.

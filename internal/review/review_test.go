@@ -35,7 +35,7 @@ func TestALeaseEndsWhenPostureTurns(t *testing.T) {
 
 func TestALeaseEndsWhenItsPostureGrowsStale(t *testing.T) {
 	d := brokertest.StartWith(t, brokertest.WithPosture(brokertest.WhileHealthy))
-	d.Reported("alice", `{"healthy":true}`, time.Now().Add(-10*time.Minute).Add(1500*time.Millisecond))
+	d.Reported("alice", `{"healthy":true}`, time.Now().Add(-10*time.Minute).Add(8*time.Second))
 	alice := d.Acquired("alice", "reader")
 	d.Ended(alice.Lease.ID, lease.Policy)
 	if _, err := d.Acquire(t.Context(), brokertest.Ask("alice", "reader")); !fault.Is(err, fault.Denied) {

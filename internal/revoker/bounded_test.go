@@ -84,7 +84,8 @@ func TestACredentialThatEndedByItselfIsPutToRestInOneWrite(t *testing.T) {
 }
 
 func TestACredentialThatOutlivesItsLeaseIsAskedAboutWhenItsTimeHasCome(t *testing.T) {
-	w, b := boundedWorld(t, time.Now().Add(1500*time.Millisecond))
+	w, b := boundedWorld(t, time.Now())
+	b.until = time.Now().Add(8 * time.Second) // after all that has to start, so that it is seen waiting
 	l := w.expire(b, 50*time.Millisecond)
 	waiting := w.awaitState(l.ID, lease.Revoking)
 	if waiting.NextAttempt.Before(b.until.Truncate(time.Microsecond)) || waiting.LastError == "" || waiting.Attempt != 0 {
