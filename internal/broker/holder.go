@@ -251,6 +251,9 @@ func (b *Broker) bound(ctx context.Context, r *renewal) error {
 		if err != nil {
 			return err
 		}
+		if err := b.checkRenewer(tx, r, current); err != nil {
+			return err
+		}
 		if err := r.ruling.Confirm(tx); err != nil {
 			return err
 		}
@@ -310,6 +313,23 @@ func (b *Broker) stillActive(tx *store.Tx, id lease.ID) (store.Lease, error) {
 		return current, fault.Wrap(fault.Denied, "renew lease "+string(id), err.Error(), err)
 	}
 	return current, nil
+}
+
+// checkRenewer refuses those whom a lock matches and who act for the holder now: the lease names those who did when it
+// was made.
+func (b *Broker) checkRenewer(tx *store.Tx, r *renewal, current store.Lease) error {
+	if r.who.Holds != "" {
+		return nil
+	}
+	claims, err := identity.EncodeClaims(r.principal.Claims)
+	if err != nil {
+		return err
+	}
+	current.Claims = claims
+	if err := b.checkLocks(tx, current); err != nil {
+		return fault.Wrap(fault.Denied, "renew lease "+string(current.ID), err.Error(), err)
+	}
+	return nil
 }
 
 func later(a, b time.Time) time.Time {

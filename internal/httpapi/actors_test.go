@@ -99,6 +99,20 @@ func TestALockEndsTheLeasesInWhichItsPrincipalActs(t *testing.T) {
 			}
 		})
 	}
+	// Who is locked renews nothing for others either, a lease that they made themselves included.
+	own := r.acquire(t, "alice")
+	acted, token := delegated(t, r, h, r.issuer, foreign)
+	var lock api.Lock
+	decode(t, r.administer(t, "POST", "/v1/locks", `{"match":{"principal":"test:deputy"},"reason":"a test"}`), &lock)
+	r.awaitEnd(t, acted.Lease.ID)
+	renew := "/v1/leases/" + own.Lease.ID + "/renew"
+	checkProblem(t, r.ask(t, "POST", renew, "", "Authorization: DPoP "+token, h.proof(t, "POST", renew, token)), 403, "denied")
+	if got := r.administer(t, "DELETE", "/v1/locks/"+lock.ID, ""); got.status/100 != 2 {
+		t.Fatal(got.body)
+	}
+	if got := r.ask(t, "POST", renew, "", "Authorization: DPoP "+token, h.proof(t, "POST", renew, token)); got.status/100 != 2 {
+		t.Errorf("without the lock it renews with %s", got.body)
+	}
 	// Others go on: the same role, the same subject without a deputy, and the deputy for itself.
 	alice, deputy := r.acquire(t, "alice"), r.acquire(t, "deputy")
 	a, _ := delegated(t, r, h, r.issuer, foreign)
