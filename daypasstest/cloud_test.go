@@ -82,7 +82,9 @@ func serve(t *testing.T, start func(http.Handler) *httptest.Server, of *atomic.V
 func startClouds(t *testing.T) *clouds {
 	t.Helper()
 	c := &clouds{program: filepath.Join(t.TempDir(), "cloudclients")}
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", c.program, ".")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute) // the clouds' libraries are large
+	defer cancel()
+	build := exec.CommandContext(ctx, "go", "build", "-o", c.program, ".")
 	build.Dir = "../tools/cloudclients"
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the clients: %v (run: cd tools/cloudclients && go mod download)\n%s", err, out)
