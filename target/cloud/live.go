@@ -52,13 +52,22 @@ func (p *Principals) Expiry(ctx context.Context, lease string) (until time.Time,
 
 // Clean takes old tombs away, and what is left of principals that are gone.
 func (p *Principals) Clean(ctx context.Context) (target.Residue, error) {
-	var old []string
+	var old, undated []string
 	err := p.accounts.List(ctx, func(lease string, s Shell) error {
-		if s.State == Ended && p.cfg.Now().Sub(readNote(s.Note).ended) > p.terms.Keep+p.terms.Settle {
+		switch ended := readNote(s.Note).ended; {
+		case s.State != Ended:
+		case ended.IsZero():
+			undated = append(undated, lease)
+		case p.cfg.Now().Sub(ended) > p.terms.Keep+p.terms.Settle:
 			old = append(old, lease)
 		}
 		return nil
 	})
+	for _, lease := range undated {
+		if err == nil {
+			err = p.date(ctx, lease)
+		}
+	}
 	for _, lease := range old {
 		if err == nil {
 			err = p.accounts.Strip(ctx, lease, nil)
@@ -74,6 +83,18 @@ func (p *Principals) Clean(ctx context.Context) (target.Residue, error) {
 		return target.Residue{}, fmt.Errorf("clean %s: %w", p.accounts.Kind(), err)
 	}
 	return target.Residue{}, nil
+}
+
+// date notes that a principal ended now which does not say when it did: a revocation is under way or was cut off before its
+// note, or somebody ended it by hand. It is as old as its note.
+func (p *Principals) date(ctx context.Context, lease string) error {
+	shell, err := p.accounts.Look(ctx, lease)
+	n := readNote(shell.Note)
+	if err != nil || shell.State != Ended || !n.ended.IsZero() {
+		return err
+	}
+	n.ended = p.stamp()
+	return Absent(p.accounts.Note(ctx, lease, n.String()))
 }
 
 // Mark keeps the mark on a principal that may do nothing. Neither cloud compares and writes in one act: of two servers that

@@ -78,7 +78,8 @@ type Terms struct {
 // What makes late requests harmless: a principal is made first, under the name of its lease, and the later steps need it. A
 // lease of which no credential was handed out leaves a tomb when it is revoked: a principal of that name which has ended.
 // Nothing can be made in its place, and nothing brings it back. It goes when whatever was under way is too old for the cloud
-// to take. Where the credential was handed out the grant has ended, and the name is left free.
+// to take. Where the credential was handed out the grant has ended, and the name is left free; if somebody else deletes the
+// principal of such a lease, a tomb says since when that was seen.
 type Principals struct {
 	cfg      Config
 	accounts Accounts
@@ -227,14 +228,7 @@ func (p *Principals) revoke(ctx context.Context, lease string) error {
 		return fmt.Errorf("look for its principal: %w", err)
 	}
 	if shell.State == None {
-		if !held.HandedOut {
-			return p.bury(ctx, lease)
-		}
-		// Also where none was seen: the cloud may not show yet what it has, or somebody else deleted the principal alone.
-		if err := p.accounts.Strip(ctx, lease, held.Rights); err != nil {
-			return fmt.Errorf("take its rights away: %w", err)
-		}
-		return p.destroy(ctx, lease)
+		return p.missing(ctx, lease, held)
 	}
 	end, err := p.end(ctx, lease, shell, held)
 	if err != nil {
@@ -261,7 +255,7 @@ func (p *Principals) end(ctx context.Context, lease string, shell Shell, held He
 	if held.Rights == nil {
 		p.cfg.Log.WarnContext(ctx, "the principal of a lease that the store does not know is ended", "lease", lease)
 	}
-	n := note{ended: p.cfg.Now().UTC().Truncate(time.Second), unused: !held.HandedOut && held.Rights != nil}
+	n := note{ended: p.stamp(), unused: !held.HandedOut && held.Rights != nil}
 	if err := p.accounts.Note(ctx, lease, n.String()); err != nil {
 		return n, fmt.Errorf("note its end: %w", err)
 	}
@@ -282,13 +276,35 @@ func (p *Principals) letIn(end note, held Held) time.Time {
 	return until
 }
 
+// missing ends a lease that has no principal. Where its credential was handed out there was one, and nothing says since when
+// it is gone: its tomb says that it ended now, so that it is waited for like any other.
+func (p *Principals) missing(ctx context.Context, lease string, held Held) error {
+	n := note{ended: p.stamp(), unused: !held.HandedOut}
+	if n.unused {
+		return p.bury(ctx, lease, n, nil)
+	}
+	if until := p.letIn(n, held); p.cfg.Now().Before(until) {
+		if err := p.bury(ctx, lease, n, held.Rights); err != nil {
+			return err
+		}
+		return &target.UnexpiredError{Until: until}
+	}
+	// The cloud may not show yet what it has, or somebody else deleted the principal alone.
+	if err := p.accounts.Strip(ctx, lease, held.Rights); err != nil {
+		return fmt.Errorf("take its rights away: %w", err)
+	}
+	return p.destroy(ctx, lease)
+}
+
+// stamp is the time of an end, as notes say it.
+func (p *Principals) stamp() time.Time { return p.cfg.Now().UTC().Truncate(time.Second) }
+
 // bury makes the tomb of a lease that has no principal.
-func (p *Principals) bury(ctx context.Context, lease string) error {
-	n := note{ended: p.cfg.Now().UTC().Truncate(time.Second), unused: true}
+func (p *Principals) bury(ctx context.Context, lease string, n note, rights json.RawMessage) error {
 	if _, err := p.accounts.Make(ctx, lease, n.String()); err != nil {
 		return fmt.Errorf("make its tomb: %w", err)
 	}
-	if err := p.accounts.Strip(ctx, lease, nil); err != nil {
+	if err := p.accounts.Strip(ctx, lease, rights); err != nil {
 		return fmt.Errorf("shut its tomb: %w", err)
 	}
 	if err := p.accounts.Note(ctx, lease, n.String()); err != nil {

@@ -200,6 +200,44 @@ func TestBindingsOfDeletedAccountsAreFound(t *testing.T) {
 	}
 }
 
+// Whoever ends or deletes an account by hand says not since when: a sweep takes it for no older than its own note, and the lease
+// is revoked when its end has settled.
+func TestAnEndByHandIsWaitedForToo(t *testing.T) {
+	const settle = 7 * time.Minute
+	for name, byHand := range map[string]func(r *rig, email string){
+		"disabled": func(r *rig, email string) { r.Disable(email) },
+		"deleted":  func(r *rig, email string) { r.Delete(email) },
+	} {
+		r := newRig(t, cloudtest.Keys(t))
+		r.Settle(settle)
+		at, g := r.principals(r.url, settle), r.grant(leaseRights)
+		got, err := at.Grant(t.Context(), g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		email := "dp-abc234-" + g.Lease + "@" + project + ".iam.gserviceaccount.com"
+		byHand(r, email)
+		ended := r.clock.Now()
+		for range 3 { // asked again, it does not begin again
+			if _, err := at.Clean(t.Context()); err != nil {
+				t.Fatalf("%s: clean: %v", name, err)
+			}
+			waits, ok := errors.AsType[*target.UnexpiredError](at.Revoke(t.Context(), g.Lease))
+			if !ok || waits.Until.Sub(ended) > settle || waits.Until.Sub(ended) < settle-2*time.Second {
+				t.Fatalf("%s: it is said to be let in until %v", name, waits)
+			}
+			if _, there := r.All("dp-")[email]; !there {
+				t.Errorf("%s: its tomb is gone before it has settled", name)
+			}
+			r.clock.Pass(20 * time.Second)
+		}
+		r.clock.Pass(settle)
+		if err := at.Revoke(t.Context(), g.Lease); err != nil || r.list(t.Context(), got) == nil || len(r.All("dp-")) > 0 {
+			t.Errorf("%s: when it has settled: %v; there is %v", name, err, r.All("dp-"))
+		}
+	}
+}
+
 func TestTombsGoWhenNothingCanComeLate(t *testing.T) {
 	r := newRig(t, cloudtest.Keys(t))
 	at, lease := r.principals(r.url, 0), targettest.Lease()

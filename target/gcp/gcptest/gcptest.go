@@ -226,6 +226,14 @@ func (c *Cloud) Tokens(id string) bool {
 	return false
 }
 
+// Disable disables an account, as an administrator does by hand.
+func (c *Cloud) Disable(email string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := c.accounts[email]
+	a.disabled, a.ended = true, c.cfg.Now()
+}
+
 // Delete deletes an account as somebody else would.
 func (c *Cloud) Delete(email string) {
 	c.mu.Lock()
