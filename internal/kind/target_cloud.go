@@ -46,7 +46,7 @@ func openCloud[S any](order TargetOrder, settings S, manages bool,
 ) (OpenTarget, error) {
 	cfg := cloud.Config{
 		Instance: order.Mark.Instance, Name: order.Config.Name, Issuer: order.Issuer.URL(), Until: order.Until, Roles: order.Roles, Now: order.Now,
-		Log: order.Log.With("target", order.Config.Name),
+		Known: order.Known, Log: order.Log.With("target", order.Config.Name),
 		Lease: func(ctx context.Context, lease string) (cloud.Held, error) {
 			held, err := order.Lease(ctx, lease)
 			return cloud.Held{Rights: held.Rights, HandedOut: held.HandedOut, Until: held.Until}, err

@@ -53,11 +53,14 @@ type Config struct {
 	Sign func(context.Context, Order) (secret.Text, error)
 	// Until tells until when the lease of a token that was handed out lives; the zero time where none was.
 	Until func(ctx context.Context, lease string) (time.Time, error)
-	// Lease tells what a lease was granted as; only [Principals] asks.
+	// Lease tells what a lease was granted as.
 	Lease func(ctx context.Context, lease string) (Held, error)
 	// Roles gives the rights of the roles that the target has now, by name; nil where nobody knows. Only a check asks.
 	Roles func(context.Context) (map[string]json.RawMessage, error)
 	Now   func() time.Time
+	// Known says that a credential which was handed out may live at this target. A place without our mark is then another
+	// place, where a principal that is not there proves nothing. Only [Principals] looks.
+	Known bool
 	// Client speaks to the cloud; one that trusts the system's authorities unless given. Redirects are refused.
 	Client *http.Client
 	Log    *slog.Logger // nil: nothing is logged

@@ -112,6 +112,9 @@ func (p *Principals) mark(ctx context.Context, m target.Mark) (seen target.Mark,
 	if err != nil {
 		return seen, err
 	}
+	if text == "" && p.cfg.Known {
+		return seen, p.elsewhere()
+	}
 	if text == "" {
 		first, err := p.accounts.SetMark(ctx, markText(m), true)
 		if err != nil || first {
@@ -133,6 +136,30 @@ func (p *Principals) mark(ctx context.Context, m target.Mark) (seen target.Mark,
 		_, err = p.accounts.SetMark(ctx, markText(m), false)
 	}
 	return seen, err
+}
+
+// meet makes sure, once, that this is the place where what may live was made: one that has our mark. Which of our targets left
+// it does not matter, since two of them may share a project or a directory.
+func (p *Principals) meet(ctx context.Context) error {
+	if !p.cfg.Known || p.met.Load() {
+		return nil
+	}
+	text, err := p.accounts.Mark(ctx)
+	if err == nil && text == "" {
+		err = p.elsewhere()
+	}
+	if err != nil {
+		return err
+	}
+	if seen, err := readMark(text); err != nil || seen.Instance != p.cfg.Instance {
+		return errors.Join(p.elsewhere(), err)
+	}
+	p.met.Store(true)
+	return nil
+}
+
+func (p *Principals) elsewhere() error {
+	return target.NotDone(fmt.Errorf("%s lacks our mark there: it is not the place where this target's leases live, so write the settings as they were", p.accounts.Kind()))
 }
 
 func markText(m target.Mark) string {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/daypass/daypass/target"
@@ -84,6 +85,7 @@ type Principals struct {
 	cfg      Config
 	accounts Accounts
 	terms    Terms
+	met      atomic.Bool // our mark was seen
 }
 
 var (
@@ -103,7 +105,7 @@ func NewPrincipals(cfg Config, accounts Accounts, terms Terms) (*Principals, err
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Principals{cfg, accounts, terms}, nil
+	return &Principals{cfg: cfg, accounts: accounts, terms: terms}, nil
 }
 
 // Grant makes a principal, gives it what the role says, and a token last.
@@ -228,6 +230,9 @@ func (p *Principals) revoke(ctx context.Context, lease string) error {
 		return fmt.Errorf("look for its principal: %w", err)
 	}
 	if shell.State == None {
+		if err := p.meet(ctx); err != nil {
+			return err
+		}
 		return p.missing(ctx, lease, held)
 	}
 	end, err := p.end(ctx, lease, shell, held)

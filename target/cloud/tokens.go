@@ -95,6 +95,16 @@ func (t *Tokens) Revoke(ctx context.Context, lease string) error {
 	if until.IsZero() {
 		return nil
 	}
+	held, err := t.cfg.Lease(ctx, lease)
+	if err != nil {
+		return fmt.Errorf("revoke lease %s: what was granted: %w", lease, err)
+	}
+	var own struct {
+		PerLease bool `json:"per_lease"`
+	}
+	if json.Unmarshal(held.Rights, &own) == nil && own.PerLease {
+		return fmt.Errorf("revoke lease %s on %s: it has a principal of its own: the target needs manage, as when it was granted", lease, t.service.Kind())
+	}
 	if dead := until.Add(t.service.Room()); t.cfg.Now().Before(dead) {
 		return &target.UnexpiredError{Until: dead}
 	}

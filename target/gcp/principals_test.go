@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/daypass/daypass/target"
+	"github.com/daypass/daypass/target/cloud"
 	"github.com/daypass/daypass/target/cloud/cloudtest"
 	"github.com/daypass/daypass/target/targettest"
 )
@@ -235,6 +236,50 @@ func TestAnEndByHandIsWaitedForToo(t *testing.T) {
 		if err := at.Revoke(t.Context(), g.Lease); err != nil || r.list(t.Context(), got) == nil || len(r.All("dp-")) > 0 {
 			t.Errorf("%s: when it has settled: %v; there is %v", name, err, r.All("dp-"))
 		}
+	}
+}
+
+// A place without our mark is another place, where nothing that lives proves no end: such as after manage.project was changed.
+func TestWhereOurMarkIsNotNothingIsCalledRevoked(t *testing.T) {
+	r := newRig(t, cloudtest.Keys(t))
+	g, mark := r.grant(leaseRights), target.Mark{Instance: cloudtest.Instance, Target: "acme-a", Boot: 1}
+	r.book.Put(g.Lease, cloud.Held{Rights: g.Rights, HandedOut: true, Until: r.clock.Now().Add(g.TTL)})
+	at := r.known()
+	if _, err := at.Mark(t.Context(), mark); err == nil || len(r.All("dp-")) > 0 {
+		t.Errorf("mark: %v; there is %v", err, r.All("dp-"))
+	}
+	if err := at.Revoke(t.Context(), g.Lease); err == nil || !strings.Contains(err.Error(), "lacks our mark") {
+		t.Errorf("revoke: %v", err)
+	}
+	if _, err := r.principals(r.url, 0).Mark(t.Context(), mark); err != nil {
+		t.Fatal(err)
+	}
+	mark.Boot++
+	if _, err := at.Mark(t.Context(), mark); err != nil {
+		t.Errorf("mark where ours is: %v", err)
+	}
+	if err := at.Revoke(t.Context(), g.Lease); err != nil {
+		t.Errorf("revoke where our mark is: %v", err)
+	}
+}
+
+// Who leaves manage out keeps accounts that nobody can end: their leases are not called revoked when their tokens expire.
+func TestWithoutManageNoAccountIsCalledRevoked(t *testing.T) {
+	r := newRig(t, cloudtest.Keys(t))
+	g := r.grant(leaseRights)
+	if _, err := r.principals(r.url, 0).Grant(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	r.clock.Pass(2 * time.Hour)
+	if err := r.tokens().Revoke(t.Context(), g.Lease); err == nil || !strings.Contains(err.Error(), "needs manage") {
+		t.Errorf("revoke: %v", err)
+	}
+	lost := r.grant(leaseRights)
+	if _, err := r.tokens().Grant(t.Context(), lost); err == nil {
+		t.Fatal("granted")
+	}
+	if err := r.tokens().Revoke(t.Context(), lost.Lease); err != nil {
+		t.Errorf("revoke a lease that was refused: %v", err)
 	}
 }
 

@@ -93,10 +93,21 @@ func (r *rig) tokens() target.Target {
 
 // principals is a target that makes accounts, over a road to the stand-in.
 func (r *rig) principals(url string, settle time.Duration) cloudtest.Principals {
+	return r.managing(r.config(), url, settle)
+}
+
+// known is one where credentials live that were handed out.
+func (r *rig) known() cloudtest.Principals {
+	cfg := r.config()
+	cfg.Known = true
+	return r.managing(cfg, r.url, 0)
+}
+
+func (r *rig) managing(cfg cloud.Config, url string, settle time.Duration) cloudtest.Principals {
 	r.t.Helper()
 	settings, wait := r.settings(url), api.Duration(settle)
 	settings.Manage = &gcp.Manage{ServiceAccount: manager, Project: project, Resources: []string{"buckets/artifacts", "projects/acme-prod"}, Settle: &wait}
-	made, err := gcp.NewPrincipals(r.config(), settings)
+	made, err := gcp.NewPrincipals(cfg, settings)
 	if err != nil {
 		r.t.Fatal(err)
 	}
