@@ -129,7 +129,9 @@ type Limits struct {
 	// unless given.
 	AcquireRate Rate `yaml:"acquire_rate"`
 	// Connections is how many connections the listener holds at once; those that come beyond are closed. 4096 unless given.
-	// The socket for administration has none of them.
+	// One address (of IPv6 a /64) may hold a quarter of them, but for those in trusted_proxies and loopback, for which eight
+	// more are kept. Where many workloads come through one address that is no proxy, such as a NAT, give four times what they
+	// need. The socket for administration has none of them.
 	Connections int `yaml:"connections"`
 }
 

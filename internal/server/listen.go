@@ -62,7 +62,7 @@ func (s *Server) serve(ctx context.Context) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	tcp, crowd := s.httpServer(nil), newCrowd(s.tcp, s.cfg.Limits.Connections, s.log)
+	tcp, crowd := s.httpServer(nil), newCrowd(s.tcp, s.cfg.Limits.Connections, s.cfg.TrustedProxies, s.log)
 	if s.certificate != nil {
 		tcp.TLSConfig = s.tlsConfig()
 		group.Go(func() error { return served(tcp.ServeTLS(crowd, "", "")) })
