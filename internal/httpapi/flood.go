@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"golang.org/x/time/rate"
 )
@@ -14,12 +15,12 @@ const refusedLine = "a request was refused"
 // Anybody can be refused, as often as they like: more lines than these have nothing that the ones before did not say, and
 // would fill a disk. What there is no line of is counted in the next one, and the metrics count all.
 const (
-	refusedRate  = 10 // lines in a second, of each code
+	refusedRate  = 1 // lines in a second, of each code at each route
 	refusedBurst = 100
 )
 
-// refusals passes on so many lines of refusals as somebody may want to read. Codes have a budget each, so that strangers do
-// not hide what is wrong inside. All else it passes on.
+// refusals passes on so many lines of refusals as somebody may want to read. Each code has a budget at each
+// route, so that strangers hide neither what is wrong inside nor who tries another door meanwhile. All else it passes on.
 type refusals struct {
 	slog.Handler
 
@@ -27,17 +28,16 @@ type refusals struct {
 }
 
 type refusalCounts struct {
-	mu     sync.Mutex               // guards the field below
-	byCode map[string]*refusalCount // the codes are a closed list
+	mu       sync.Mutex // guards the fields below
+	lines    map[refusal]*rate.Limiter
+	unlogged int // since the last line, of whatever kind: a flood that stops is told by who comes next
 }
 
-type refusalCount struct {
-	lines    *rate.Limiter
-	unlogged int // since the last line
-}
+// refusal is a kind of refusals. Codes and routes are closed lists.
+type refusal struct{ code, route string }
 
 func boundRefusals(log *slog.Logger) *slog.Logger {
-	return slog.New(refusals{log.Handler(), &refusalCounts{byCode: map[string]*refusalCount{}}})
+	return slog.New(refusals{log.Handler(), &refusalCounts{lines: map[refusal]*rate.Limiter{}}})
 }
 
 // Handle implements [slog.Handler].
@@ -45,14 +45,17 @@ func (h refusals) Handle(ctx context.Context, r slog.Record) error {
 	if r.Message != refusedLine {
 		return h.Handler.Handle(ctx, r)
 	}
-	code := ""
+	var kind refusal
 	r.Attrs(func(a slog.Attr) bool {
-		if a.Key == "code" {
-			code = a.Value.String()
+		switch a.Key {
+		case "code":
+			kind.code = a.Value.String()
+		case "path":
+			kind.route = a.Value.String()
 		}
-		return code == ""
+		return true
 	})
-	unlogged, ok := h.all.take(code, r)
+	unlogged, ok := h.all.take(kind, r.Time)
 	if !ok {
 		return nil
 	}
@@ -64,19 +67,19 @@ func (h refusals) Handle(ctx context.Context, r slog.Record) error {
 }
 
 // take reports whether there may be another line, and of how many refusals before it there was none.
-func (c *refusalCounts) take(code string, r slog.Record) (unlogged int, ok bool) {
+func (c *refusalCounts) take(kind refusal, now time.Time) (unlogged int, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	count := c.byCode[code]
-	if count == nil {
-		count = &refusalCount{lines: rate.NewLimiter(refusedRate, refusedBurst)}
-		c.byCode[code] = count
+	lines := c.lines[kind]
+	if lines == nil {
+		lines = rate.NewLimiter(refusedRate, refusedBurst)
+		c.lines[kind] = lines
 	}
-	if !count.lines.AllowN(r.Time, 1) {
-		count.unlogged++
+	if !lines.AllowN(now, 1) {
+		c.unlogged++
 		return 0, false
 	}
-	unlogged, count.unlogged = count.unlogged, 0
+	unlogged, c.unlogged = c.unlogged, 0
 	return unlogged, true
 }
 
