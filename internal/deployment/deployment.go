@@ -76,7 +76,7 @@ var _ admission.Builder = (*Deployment)(nil)
 // New returns a deployment with no target in service.
 func New(cfg Config) *Deployment {
 	kinds := cfg.Kinds.Access()
-	return &Deployment{cfg: cfg, kinds: kinds, granted: granted{store: cfg.Store, kinds: kinds}, deployed: map[string]deployed{}}
+	return &Deployment{cfg: cfg, kinds: kinds, granted: granted{store: cfg.Store, kinds: kinds, log: cfg.Log}, deployed: map[string]deployed{}}
 }
 
 // Build implements [admission.Builder].

@@ -14,18 +14,7 @@ import (
 // While the store is away, revocations go on at the targets by what was last known of the other servers. Without
 // having known anything, nobody's connections are ended.
 func TestTheOtherServersAreThoseOfTheLastTimeWhileTheStoreIsAway(t *testing.T) {
-	signer, _, err := ledger.GenerateSigner("daypass.test/" + ledger.NewID())
-	if err != nil {
-		t.Fatal(err)
-	}
-	path, opt := filepath.Join(t.TempDir(), "daypass.db"), sqlite.Options{Options: store.Options{Signer: signer}}
-	if err := sqlite.Create(t.Context(), path, opt); err != nil {
-		t.Fatal(err)
-	}
-	s, err := sqlite.Open(t.Context(), path, opt)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := open(t)
 	config := Config{Store: s, Log: slog.New(slog.DiscardHandler)}
 	knows, blank := New(config), New(config)
 	if boots, err := knows.peers(t.Context()); err != nil || len(boots) != 0 {
@@ -41,4 +30,22 @@ func TestTheOtherServersAreThoseOfTheLastTimeWhileTheStoreIsAway(t *testing.T) {
 	if boots, err := blank.peers(t.Context()); err == nil {
 		t.Errorf("without having asked, its peers are %v", boots)
 	}
+}
+
+// open makes a store in a file.
+func open(t *testing.T) *store.Store {
+	t.Helper()
+	signer, _, err := ledger.GenerateSigner("daypass.test/" + ledger.NewID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, opt := filepath.Join(t.TempDir(), "daypass.db"), sqlite.Options{Options: store.Options{Signer: signer}}
+	if err := sqlite.Create(t.Context(), path, opt); err != nil {
+		t.Fatal(err)
+	}
+	s, err := sqlite.Open(t.Context(), path, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }

@@ -144,6 +144,12 @@ func TestSessionsAreNoLongerThanTheyMustBe(t *testing.T) {
 	if !ok || unexpired.Until.Before(now.Add(15*time.Minute)) || unexpired.Until.After(now.Add(17*time.Minute)) {
 		t.Errorf("it is said to live until %v", unexpired)
 	}
+	// A user or role of its own does not end with its session, and nothing here can end it.
+	own := targettest.Lease()
+	r.book.leases[own] = aws.Held{Rights: lister("user"), HandedOut: true, Made: now.Add(-20 * time.Hour), Until: now.Add(-19 * time.Hour)}
+	if err := opened.Revoke(t.Context(), own); err == nil || !strings.Contains(err.Error(), "needs manage.per_lease") {
+		t.Errorf("a user of its own without what manages it: %v", err)
+	}
 }
 
 // TestADenyEndsOneSession shows the shape of a deny at IAM. That AWS ends a session by it, only AWS can show.

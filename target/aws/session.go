@@ -169,6 +169,9 @@ func (s *Sessions) revoke(ctx context.Context, lease string) error {
 	if !held.HandedOut {
 		return nil
 	}
+	if rights, err := readRights(held.Rights); err == nil && rights.PerLease != "" {
+		return fmt.Errorf("it has a %s of its own: the target needs manage.per_lease, as when it was granted", rights.PerLease)
+	}
 	dead := s.dead(held)
 	if !s.cfg.Now().Before(dead) {
 		return nil
