@@ -26,6 +26,7 @@ type application struct {
 	ID          string `json:"id"`
 	AppID       string `json:"appId"`
 	DisplayName string `json:"displayName"`
+	UniqueName  string `json:"uniqueName"` // no two have the same
 	Description string `json:"description"`
 	Notes       string `json:"notes"`
 }
@@ -40,7 +41,10 @@ func (a application) shell() cloud.Shell {
 	return cloud.Shell{State: cloud.Live, Note: a.Description}
 }
 
-const selected = "$select=id,appId,displayName,description,notes"
+const selected = "$select=" + members
+
+// members are what we read of an application.
+const members = "id,appId,displayName,uniqueName,description,notes"
 
 // upsert is how Graph is told to make what is missing.
 var upsert = map[string]string{"Prefer": "create-if-missing"}
@@ -281,7 +285,11 @@ func (p principals) purge(ctx context.Context, filter string) error {
 
 // each visits what a collection holds, page by page.
 func (p principals) each(ctx context.Context, collection, filter string, do func(application) error) error {
-	next := p.graphAt(collection + "?" + url.Values{"$filter": {filter}, "$top": {"100"}}.Encode())
+	query := url.Values{"$filter": {filter}, "$top": {"100"}}
+	if collection == "/applications" {
+		query.Set("$select", members)
+	}
+	next := p.graphAt(collection + "?" + query.Encode())
 	for next != "" {
 		var page struct {
 			Value []application `json:"value"`
@@ -307,7 +315,7 @@ func (p principals) List(ctx context.Context, do func(string, cloud.Shell) error
 	ours := "startswith(displayName,'" + p.prefix() + "')"
 	err := p.each(ctx, "/applications", ours, func(a application) error {
 		lease, ours := p.lease(a.DisplayName)
-		if !ours {
+		if !ours || a.UniqueName != a.DisplayName { // a name to show is anybody's to choose
 			return nil
 		}
 		states[lease] = a.shell().State

@@ -152,6 +152,32 @@ func TestALeaseThatTheStoreForgotIsEndedAllTheSame(t *testing.T) {
 	}
 }
 
+// Any user of a directory may make an application whose name to show is that of a lease.
+func TestAnApplicationThatLooksLikeALeasesEndsNone(t *testing.T) {
+	r := newRig(t, cloudtest.Keys(t))
+	at, g := r.principals(r.url, 10*time.Minute), r.grant(leaseRights)
+	got, err := at.Grant(t.Context(), g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Impostor("dp_abc234_"+g.Lease, "ended")
+	r.Impostor("dp_abc234_"+targettest.Lease(), "")
+	for range 2 {
+		if _, err := at.Clean(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.clock.Pass(11 * time.Minute)
+	}
+	if err := r.read(t.Context(), got); err != nil {
+		t.Errorf("the lease was ended by another application: %v", err)
+	}
+	for lease, err := range at.Leases(t.Context()) {
+		if err != nil || lease != g.Lease {
+			t.Errorf("listed: %s, %v", lease, err)
+		}
+	}
+}
+
 // What is left of an application that somebody deleted is found: its assignments, and itself in deleted items.
 func TestRemainsOfDeletedApplicationsAreFound(t *testing.T) {
 	r := newRig(t, cloudtest.Keys(t))

@@ -110,6 +110,13 @@ func (c *Cloud) Application(clientID string, subjects ...string) {
 	c.enlist(&object{kind: "servicePrincipal", id: c.guid(), appID: clientID, display: app.display, owner: "tests"})
 }
 
+// Impostor makes an application as any user may: of a name to show like another's, and without a unique one.
+func (c *Cloud) Impostor(display, notes string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.apps = append(c.apps, &object{kind: "application", id: c.guid(), appID: c.guid(), display: display, notes: notes, owner: "a user"})
+}
+
 func (c *Cloud) enlist(principal *object) {
 	c.principals = append(c.principals, principal)
 	c.owners[principal.id] = principal.appID
