@@ -58,7 +58,7 @@ func TestOnePrincipalFillsItsOwnShareOfTheMemoryAlone(t *testing.T) {
 			taken++
 		}
 	}
-	if taken != 100 {
+	if taken != 200 {
 		t.Errorf("%d proofs of one were remembered, of a thousand in all", taken)
 	}
 	if !m.First("modest", "a proof", until) {

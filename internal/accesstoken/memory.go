@@ -24,7 +24,7 @@ type Memory struct {
 const (
 	turnEvery = 6 * time.Minute // longer than any proof is good
 	turnMost  = 500_000
-	turnShare = 10 // one principal may fill a tenth, so that it shuts out itself alone
+	turnShare = 5 // one principal may fill a fifth: more than a reporter of posture sends, and it shuts out itself alone
 )
 
 // NewMemory returns an empty Memory.
